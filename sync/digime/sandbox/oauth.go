@@ -1,0 +1,75 @@
+package sandbox
+
+import (
+	"net/http"
+)
+
+var (
+	refreshRule  = claimRule{required: []string{"grant_type", "refresh_token"}}
+	exchangeRule = claimRule{required: []string{"grant_type", "code", "code_verifier"}}
+)
+
+// serveToken answers oauth/token: a new pair for a refresh token or for an authorization code.
+func (s *Server) serveToken(c *call) (reply, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	g, err := s.refreshed(c)
+	if err != nil {
+		return reply{}, err
+	}
+	return s.tokenReply(c, g.claims())
+}
+
+// refreshed exchanges a refresh token for a new pair. The caller holds s.mu.
+func (s *Server) refreshed(c *call) (*grant, error) {
+	if c.claims["grant_type"] != "refresh_token" {
+		return nil, invalid("grant_type must be refresh_token")
+	}
+	value := c.claims["refresh_token"]
+	t, err := s.valid(s.refresh, value, "refresh_token", c.contract.id)
+	if err != nil {
+		return nil, err
+	}
+	g := t.grant
+	switch {
+	case t == g.pair.refresh:
+	case s.rotation == RotationForgiving && value == g.parent && !g.used:
+		g.pair.access.revoked, g.pair.refresh.revoked = true, true
+	case s.rotation == RotationRevoking:
+		g.pair.access.revoked, g.pair.refresh.revoked = true, true
+		fallthrough
+	default:
+		return nil, refuse(http.StatusUnauthorized, "InvalidToken", "The token (refresh_token) is invalid")
+	}
+	s.renew(g, value)
+	return g, nil
+}
+
+// claims are those of the answer to a refresh or an exchange (times in Unix seconds).
+func (g *grant) claims() map[string]any {
+	part := func(t *token) map[string]any {
+		return map[string]any{"value": t.value, "expires_on": t.expiry.Unix()}
+	}
+	return map[string]any{
+		"access_token": part(g.pair.access), "refresh_token": part(g.pair.refresh), "token_type": "Bearer",
+		"sub": g.user.id, "consentid": g.consent, "identifier": map[string]string{"id": g.user.id},
+	}
+}
+
+// tokenReply answers with claims signed by the service; kid and jku say with which key.
+func (s *Server) tokenReply(c *call, claims map[string]any) (reply, error) {
+	header := map[string]string{"alg": "PS512", "typ": "JWT", "kid": s.keys.kid, "jku": s.BaseURL(root(c.r)) + "jwks/oauth"}
+	signed, err := signJWT(s.keys.service, header, claims)
+	if err != nil {
+		return reply{}, err
+	}
+	return jsonReply(http.StatusOK, map[string]string{"token": signed}), nil
+}
+
+// root is the address under which the client reached the sandbox.
+func root(r *http.Request) string {
+	if r.TLS != nil {
+		return "https://" + r.Host
+	}
+	return "http://" + r.Host
+}
