@@ -1,0 +1,214 @@
+package engine
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/digime-sync/digime-sync/store"
+	"github.com/digime-sync/digime-sync/watcher"
+)
+
+// Names of what the service itself puts into watched folders.
+const (
+	ReceiptSuffix = ".receipt.json"
+	NoteSuffix    = ".error.txt"
+	sentFolder    = "Sent"
+	failedFolder  = "Failed"
+)
+
+// Receipt is what lies beside a delivered file, as JSON.
+type Receipt struct {
+	File        string    `json:"file"`
+	State       string    `json:"state"` // delivered or duplicate
+	Library     string    `json:"library"`
+	SHA256      string    `json:"sha256"`
+	Size        int64     `json:"size"` // bytes
+	DeliveredAt time.Time `json:"delivered_at"`
+	Attempts    int       `json:"attempts"`
+	MayBeDouble bool      `json:"may_be_double"`
+	Reason      string    `json:"reason,omitempty"`
+	Version     string    `json:"version"` // of digime-sync
+}
+
+// finish does what comes after a delivery, as the folder says: receipt, then
+// keep, move or delete. It may run again at any time; what is done is not done
+// twice. What it cannot do now, sweep tries again.
+func (e *Engine) finish(path string) error {
+	f, ok, err := e.Store.Get(path)
+	if err != nil || !ok || f.After == "" {
+		return err
+	}
+	e.unnote(f)
+	err = e.settleDown(f)
+	e.sayUnfinished(f, err)
+	if err != nil {
+		return nil
+	}
+	return e.Store.AfterDone(path)
+}
+
+// sayUnfinished logs an after-action that fails once, and once that it is done;
+// status shows it in between.
+func (e *Engine) sayUnfinished(f store.File, err error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	_, was := e.unfinished[f.Path]
+	switch {
+	case err != nil:
+		e.unfinished[f.Path] = "delivered, but it could not be finished: " + err.Error()
+		if !was {
+			e.Log.Warn("delivered, but what comes after could not be done yet", e.file(f.Path), "after", f.After, "err", pathless(err))
+		}
+	case was:
+		delete(e.unfinished, f.Path)
+		e.Log.Info("what comes after a delivery is done now", e.file(f.Path), "after", f.After)
+	}
+}
+
+// settleDown writes the receipt and moves or deletes the file. A file or
+// sidecar that is not the delivered one any more is left alone.
+func (e *Engine) settleDown(f store.File) error {
+	receipt, err := json.MarshalIndent(e.receipt(f), "", "  ")
+	if err != nil {
+		return fmt.Errorf("encode receipt: %w", err)
+	}
+	receipt = append(receipt, '\n')
+	if f.After == "move" {
+		return e.moveTo(sentFolder, f, ReceiptSuffix, receipt)
+	}
+	if err := e.put(f, f.Path, ReceiptSuffix, receipt); err != nil {
+		return fmt.Errorf("write receipt: %w", err)
+	}
+	if f.After == "delete" {
+		return e.remove(f)
+	}
+	return nil
+}
+
+func (e *Engine) receipt(f store.File) Receipt {
+	return Receipt{
+		File: filepath.Base(f.Path), State: string(f.State), Library: f.Library, SHA256: f.SHA256, Size: f.Sig.Size,
+		DeliveredAt: f.DeliveredAt, Attempts: f.Attempts, MayBeDouble: f.Doubtful, Reason: f.Reason, Version: e.Version,
+	}
+}
+
+// same says whether what lies at path is still what sig describes, and nobody
+// is writing to it.
+func same(path string, sig store.Sig) bool {
+	now, err := watcher.Lstat(path)
+	if err != nil || store.Sig(now) != sig {
+		return false
+	}
+	f, err := watcher.Open(path)
+	if err != nil {
+		return false
+	}
+	f.Close()
+	return true
+}
+
+func (e *Engine) remove(f store.File) error {
+	if side := sidecarPath(f); side != "" && same(side, f.SidecarSig) && same(f.Path, f.Sig) {
+		defer os.Remove(side)
+	}
+	if !same(f.Path, f.Sig) {
+		return nil
+	}
+	if err := os.Remove(f.Path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("delete file: %w", err)
+	}
+	return nil
+}
+
+// moveTo puts the file, its sidecar and the note or receipt about them into a
+// subfolder under names that are free for all three. The note goes first: it
+// marks the place, so that a move broken off in the middle is finished there.
+func (e *Engine) moveTo(sub string, f store.File, suffix string, text []byte) error {
+	rel, err := filepath.Rel(f.Folder, f.Path)
+	if err != nil {
+		return fmt.Errorf("move file: %w", err)
+	}
+	for n := 1; ; n++ {
+		target := numbered(filepath.Join(f.Folder, sub, rel), n)
+		side := ""
+		if f.Sidecar != "" {
+			side = target + strings.TrimPrefix(f.Sidecar, filepath.Base(f.Path))
+			if !strings.HasPrefix(f.Sidecar, filepath.Base(f.Path)) {
+				side = numbered(filepath.Join(filepath.Dir(target), f.Sidecar), n)
+			}
+		}
+		mark := target + suffix
+		if old, err := os.ReadFile(mark); err != nil || string(old) != string(text) {
+			if exists(mark) || exists(target) || side != "" && exists(side) {
+				continue
+			}
+		}
+		if err := os.MkdirAll(filepath.Dir(target), 0o755); err != nil {
+			return fmt.Errorf("make folder %s: %w", sub, err)
+		}
+		if err := store.WriteFile(mark, text, 0o644); err != nil {
+			return fmt.Errorf("write %s: %w", suffix, err)
+		}
+		if err := moveBoth(f, target, side); err != nil {
+			return err
+		}
+		return e.Store.SetMoved(f.Path, target)
+	}
+}
+
+func moveBoth(f store.File, target, side string) error {
+	if !same(f.Path, f.Sig) {
+		return nil // gone already, or another content by now
+	}
+	if from := sidecarPath(f); side != "" && same(from, f.SidecarSig) {
+		if err := store.Move(from, side); err != nil {
+			return fmt.Errorf("move sidecar: %w", err)
+		}
+	}
+	if err := store.Move(f.Path, target); err != nil {
+		return fmt.Errorf("move file: %w", err)
+	}
+	return nil
+}
+
+func exists(path string) bool {
+	_, err := os.Lstat(path)
+	return err == nil
+}
+
+// numbered returns "report (2).pdf" for report.pdf and 2.
+func numbered(path string, n int) string {
+	if n == 1 {
+		return path
+	}
+	ext := filepath.Ext(path)
+	return strings.TrimSuffix(path, ext) + " (" + strconv.Itoa(n) + ")" + ext
+}
+
+// sidecarPath returns where f's sidecar lies, "" if it has none.
+func sidecarPath(f store.File) string {
+	if f.Sidecar == "" {
+		return ""
+	}
+	return filepath.Join(filepath.Dir(f.Path), f.Sidecar)
+}
+
+// pathless takes the path out of a file system's error, for the log.
+func pathless(err error) error {
+	var p *fs.PathError
+	if errors.As(err, &p) {
+		return p.Err
+	}
+	var l *os.LinkError
+	if errors.As(err, &l) {
+		return l.Err
+	}
+	return err
+}

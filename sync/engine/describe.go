@@ -1,0 +1,212 @@
+package engine
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/digime-sync/digime-sync/sidecar"
+	"github.com/digime-sync/digime-sync/store"
+	"github.com/digime-sync/digime-sync/sync/digime"
+	"github.com/digime-sync/digime-sync/watcher"
+)
+
+// verdict is an outcome a person has to know of: the state a file comes to
+// rest in, why, and what to do. Code and Message are the service's own words.
+type verdict struct {
+	state         store.State
+	reason, hint  string
+	code, message string
+}
+
+func (v *verdict) Error() string { return v.reason }
+
+func refused(hint, format string, args ...any) error {
+	return &verdict{state: store.Refused, reason: fmt.Sprintf(format, args...), hint: hint}
+}
+
+// description says what is pushed and where to.
+type description struct {
+	library    Library
+	descriptor digime.Descriptor
+	dest       string // the destination: kind of push, library, account ids
+}
+
+// describe reads the sidecar as it is now. Its error is a *verdict where a
+// person has to act, fs.ErrNotExist where the file or its sidecar has gone.
+func (e *Engine) describe(folder *Folder, path, sidecarPath string) (description, error) {
+	var side sidecar.Sidecar
+	if sidecarPath != "" {
+		data, err := readSidecar(sidecarPath)
+		if err != nil {
+			return description{}, err
+		}
+		side, err = sidecar.Parse(data)
+		if err != nil {
+			return description{}, sidecarVerdict(sidecarPath, err)
+		}
+	}
+	lib, err := e.route(folder, path, side)
+	if err != nil {
+		return description{}, err
+	}
+	head, err := headFor(folder, side, path)
+	if err != nil {
+		return description{}, err
+	}
+	if err := side.Complete(folder.Defaults, lib.Accounts, filepath.Base(path), head); err != nil {
+		return description{}, sidecarVerdict(sidecarPath, err)
+	}
+	if err := guard(lib, side); err != nil {
+		return description{}, err
+	}
+	return description{library: lib, descriptor: descriptor(side), dest: destination(lib, side)}, nil
+}
+
+func readSidecar(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if errors.Is(err, fs.ErrPermission) {
+		return nil, refused("let the service read it: its owner or an administrator can change its permissions",
+			"the sidecar %s cannot be read: permission denied", filepath.Base(path))
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open sidecar: %w", err)
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, sidecar.MaxSize+1))
+	if err != nil {
+		return nil, fmt.Errorf("read sidecar: %w", err)
+	}
+	return data, nil
+}
+
+func sidecarVerdict(path string, err error) error {
+	where := "the folder's defaults in the configuration"
+	if path != "" {
+		where = filepath.Base(path)
+	}
+	return refused("correct "+where+" and save it; it is looked at again by itself", "%s", err)
+}
+
+// headFor returns the first bytes of the content where the MIME type is to be
+// detected from them.
+func headFor(folder *Folder, side sidecar.Sidecar, path string) ([]byte, error) {
+	kind := side.MimeType
+	if kind == "" {
+		kind = folder.Defaults.MimeType
+	}
+	if kind != "auto" {
+		return nil, nil
+	}
+	f, err := watcher.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	head := make([]byte, 3072)
+	n, err := io.ReadFull(f, head)
+	if err != nil && err != io.EOF && err != io.ErrUnexpectedEOF {
+		return nil, fmt.Errorf("read the file's beginning: %w", err)
+	}
+	return head[:n], nil
+}
+
+// route finds the library a file is for. It never guesses.
+func (e *Engine) route(folder *Folder, path string, side sidecar.Sidecar) (Library, error) {
+	switch folder.Library {
+	case ByAccount:
+		return e.routeByAccount(side)
+	case BySubfolder:
+		rel, err := filepath.Rel(folder.Path, path)
+		name, _, nested := strings.Cut(filepath.ToSlash(rel), "/")
+		if err != nil || !nested {
+			return Library{}, refused("move it and its sidecar into the folder of the person it is for",
+				"the file lies outside of every person's folder: in %s the first folder names the library", folder.Path)
+		}
+		return e.libraryNamed(folder, name)
+	default:
+		return e.libraryNamed(folder, folder.Library)
+	}
+}
+
+func (e *Engine) libraryNamed(folder *Folder, name string) (Library, error) {
+	if lib, ok := e.Libraries[name]; ok {
+		return lib, nil
+	}
+	if folder.Contract != nil {
+		return Library{Name: name, Contract: *folder.Contract}, nil
+	}
+	return Library{}, refused("add it under libraries: in the configuration, or give the folder a contract:",
+		"there is no library named %q in the configuration", name)
+}
+
+func (e *Engine) routeByAccount(side sidecar.Sidecar) (Library, error) {
+	if len(side.Accounts) == 0 {
+		return Library{}, refused(`name the account in the sidecar: "accounts": [{"accountId": "…"}]`,
+			"the sidecar names no account, and in this folder the account says whose library it is")
+	}
+	var found []string
+	for _, a := range side.Accounts {
+		n := len(found)
+		for name, lib := range e.Libraries {
+			if slices.Contains(lib.Accounts, a.AccountID) {
+				found = append(found, name)
+			}
+		}
+		if len(found) == n {
+			return Library{}, refused("correct the account in the sidecar, or add it to the accounts: of a library in the configuration",
+				"no library has the account %q", a.AccountID)
+		}
+	}
+	slices.Sort(found)
+	if found = slices.Compact(found); len(found) > 1 {
+		return Library{}, refused("make one sidecar and file for each person, and give each account to one library only",
+			"the accounts in the sidecar belong to more than one library: %s", strings.Join(found, ", "))
+	}
+	return e.Libraries[found[0]], nil
+}
+
+// guard refuses a file whose sidecar names somebody else than the library's
+// owner.
+func guard(lib Library, side sidecar.Sidecar) error {
+	for _, a := range side.Accounts {
+		if len(lib.Accounts) > 0 && !slices.Contains(lib.Accounts, a.AccountID) {
+			return refused("check whose file this is: move it to the right person's folder, or correct the account in the sidecar",
+				"the sidecar names account %q, but library %q is for %s", a.AccountID, lib.Name, strings.Join(lib.Accounts, ", "))
+		}
+	}
+	return nil
+}
+
+// destination is the dedupe key's first half: the same content for another
+// account is another delivery.
+func destination(lib Library, side sidecar.Sidecar) string {
+	var ids []string
+	for _, a := range side.Accounts {
+		ids = append(ids, a.AccountID)
+	}
+	slices.Sort(ids)
+	list, _ := json.Marshal(slices.Compact(ids)) // strings always marshal
+	return "library " + lib.Name + " " + string(list)
+}
+
+func descriptor(side sidecar.Sidecar) digime.Descriptor {
+	d := digime.Descriptor{
+		MimeType: side.MimeType, Reference: side.Reference, Tags: side.Tags,
+		ContractID: side.ContractID, AppID: side.AppID, ProviderName: side.ProviderName,
+		ServiceGroups: side.ServiceGroups,
+	}
+	for _, a := range side.Accounts {
+		d.Accounts = append(d.Accounts, digime.Account(a))
+	}
+	for _, o := range side.ObjectTypes {
+		d.ObjectTypes = append(d.ObjectTypes, digime.ObjectType(o))
+	}
+	return d
+}

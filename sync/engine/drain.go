@@ -1,0 +1,222 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+	"time"
+)
+
+// heldCheck is how often a held lane is looked at for a new token.
+const heldCheck = 2 * time.Second
+
+// drain starts every push. It owns the lanes; pushes report on done. With once
+// it ends when nothing more can be pushed now; with only, these paths alone are
+// pushed.
+func (e *Engine) drain(ctx context.Context, once bool, only map[string]bool) error {
+	d := &drainer{engine: e, only: only, lanes: map[string]*lane{}, done: make(chan outcome)}
+	if err := d.recover(); err != nil {
+		return err
+	}
+	var fault error
+	for fault == nil && ctx.Err() == nil {
+		fault = d.fill(ctx, time.Now())
+		if fault != nil || once && d.running == 0 {
+			break
+		}
+		fault = d.wait(ctx)
+	}
+	for d.running > 0 { // each ends soon by ctx, and says what became of it
+		d.running--
+		if o := <-d.done; fault == nil {
+			fault = o.fault
+		}
+	}
+	return fault
+}
+
+// drainer is the state of drain's goroutine.
+type drainer struct {
+	engine  *Engine
+	only    map[string]bool // nil: everything
+	lanes   map[string]*lane
+	order   []string // of the lanes, for taking turns
+	turn    int
+	running int
+	checked time.Time // when held lanes were last looked at
+	done    chan outcome
+}
+
+// recover makes a lane for everything that is queued, and holds those that
+// were held.
+func (d *drainer) recover() error {
+	names, err := d.engine.Store.Lanes()
+	if err != nil {
+		return fmt.Errorf("read queues: %w", err)
+	}
+	holds, err := d.engine.Store.Holds()
+	if err != nil {
+		return fmt.Errorf("read holds: %w", err)
+	}
+	for _, name := range names {
+		d.lane(name)
+	}
+	for name := range holds {
+		// A hold does not outlive a restart unproven: one file finds out.
+		d.lane(name).failures = 1
+	}
+	return nil
+}
+
+func (d *drainer) lane(name string) *lane {
+	l := d.lanes[name]
+	if l == nil {
+		l = &lane{name: name, running: map[string]bool{}}
+		d.lanes[name] = l
+		d.order = append(d.order, name)
+	}
+	return l
+}
+
+// fill starts pushes while there is room, one file of each lane in turn, so
+// that a lane with 10,000 files does not starve one with a single file.
+func (d *drainer) fill(ctx context.Context, now time.Time) error {
+	idle := 0
+	for d.running < pushesInAll && idle < len(d.order) && ctx.Err() == nil {
+		d.turn = (d.turn + 1) % len(d.order)
+		l := d.lanes[d.order[d.turn]]
+		started, err := d.start(ctx, l, now)
+		if err != nil {
+			return err
+		}
+		if started {
+			idle = 0
+		} else {
+			idle++
+		}
+	}
+	return nil
+}
+
+// start pushes the lane's next file if one is due and the lane may.
+func (d *drainer) start(ctx context.Context, l *lane, now time.Time) (bool, error) {
+	if !l.ready(now) {
+		return false, nil
+	}
+	f, due, ok, err := d.engine.Store.Next(l.name, now, func(path string) bool {
+		return l.running[path] || d.only != nil && !d.only[path]
+	})
+	if err != nil {
+		return false, fmt.Errorf("read queue: %w", err)
+	}
+	l.empty, l.next = !ok, due
+	if !ok || due.After(now) {
+		return false, nil
+	}
+	l.running[f.Path] = true
+	d.running++
+	go func() { d.done <- d.engine.carry(ctx, f) }()
+	return true, nil
+}
+
+// wait blocks until something may have changed for fill.
+func (d *drainer) wait(ctx context.Context) error {
+	timer := time.NewTimer(d.sleep(time.Now()))
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-timer.C:
+		return d.checkHeld(time.Now())
+	case <-d.engine.signal:
+		d.wake()
+	case o := <-d.done:
+		d.running--
+		return d.learn(o, time.Now())
+	}
+	return nil
+}
+
+// sleep returns how long nothing happens by itself.
+func (d *drainer) sleep(now time.Time) time.Duration {
+	wake := now.Add(time.Minute)
+	for _, l := range d.lanes {
+		at := l.wait()
+		if l.held {
+			at = d.checked.Add(heldCheck)
+		}
+		if !at.IsZero() && at.Before(wake) {
+			wake = at
+		}
+	}
+	return wake.Sub(now)
+}
+
+// wake takes over the lanes that intake and people called.
+func (d *drainer) wake() {
+	d.engine.mu.Lock()
+	defer d.engine.mu.Unlock()
+	for name, kicked := range d.engine.woken {
+		l := d.lane(name)
+		l.empty, l.next = false, time.Time{}
+		if kicked {
+			l.held, l.paused = false, time.Time{}
+		}
+	}
+	clear(d.engine.woken)
+}
+
+// wake tells the drain that a lane has something new to push; kick, that a
+// person wants it tried now whatever it waits for.
+func (e *Engine) wake(lane string, kick bool) {
+	e.mu.Lock()
+	e.woken[lane] = e.woken[lane] || kick
+	e.mu.Unlock()
+	select {
+	case e.signal <- struct{}{}:
+	default:
+	}
+}
+
+// learn takes in what a push said, and writes down a hold that begins or ends.
+func (d *drainer) learn(o outcome, now time.Time) error {
+	l := d.lanes[o.lane]
+	was := l.held || l.failures > 0
+	l.learn(o, now)
+	e := d.engine
+	switch {
+	case o.fault != nil:
+		if err := e.storeFault(o.fault); err != nil {
+			return err
+		}
+		l.paused = now.Add(backoff(5)) // the disk is full: all wait some seconds
+	case o.hold != nil:
+		e.Log.Warn("library held", "library", o.lane, "reason", o.hold.Reason, "code", o.hold.Code)
+		return e.storeFault(e.Store.SetHold(*o.hold))
+	case o.answers && was:
+		e.Log.Info("library works again", "library", o.lane)
+		return e.storeFault(e.Store.ClearHold(o.lane))
+	}
+	return nil
+}
+
+// checkHeld lets a held lane try again when its token has changed, or when the
+// hold's time is over.
+func (d *drainer) checkHeld(now time.Time) error {
+	if now.Sub(d.checked) < heldCheck {
+		return nil
+	}
+	d.checked = now
+	for _, l := range d.lanes {
+		if !l.held {
+			continue
+		}
+		stamp, err := d.engine.Vault.Changed(l.name)
+		if err != nil {
+			d.engine.Log.Warn("token cannot be looked at", "library", l.name, "err", err)
+			continue
+		}
+		if stamp != l.stamp || now.After(l.paused) && !l.paused.IsZero() {
+			l.held, l.failures, l.paused, l.next, l.empty = false, 1, time.Time{}, time.Time{}, false
+		}
+	}
+	return nil
+}

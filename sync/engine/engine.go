@@ -1,0 +1,212 @@
+// Package engine is the main loop: it carries files from the watcher to the
+// cloud. Intake (describe, hash, dedupe and queue) and drain (push, record,
+// after) meet only in the store, so that a crash anywhere is mended by running
+// the ordinary path again:
+//
+//	watcher ─► take: describe, hash ─► store ─► drain: push, record ─► after
+//
+// Who owns what:
+//
+//	intake   two goroutines for each folder; they share nothing but the store
+//	drain    one goroutine owns all lanes (the queues of the libraries) and
+//	         starts every push; a push tells it the outcome on one channel
+//	sweep    one goroutine keeps error notes true: writes those that are due,
+//	         removes those that are solved, repeats after-actions that failed
+//
+// A fault of one file is written down with that file, a fault of one library
+// holds that library's lane; only a fault of the store ends Run. A store that
+// is full is not such a fault: what could not be written is tried again.
+//
+// Left out on purpose: settling (watcher), what a descriptor is (sidecar), how
+// a record lasts (store), how a push looks on the wire (sync/digime).
+package engine
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"log/slog"
+	"path/filepath"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/digime-sync/digime-sync/sidecar"
+	"github.com/digime-sync/digime-sync/store"
+	"github.com/digime-sync/digime-sync/sync/digime"
+	"github.com/digime-sync/digime-sync/watcher"
+)
+
+// Values of Folder.Library that name a rule instead of a library.
+const (
+	BySubfolder = "by-subfolder" // the first path element names the library
+	ByAccount   = "by-account"   // the sidecar's account does
+)
+
+// Folder is a watched folder and what becomes of the files in it.
+type Folder struct {
+	watcher.Folder
+	Library    string           // a library's name, BySubfolder or ByAccount
+	Contract   *digime.Contract // for libraries that are not listed; nil: none
+	Optional   bool             // a file without a sidecar is pushed by the defaults alone
+	Defaults   sidecar.Defaults
+	AllowEmpty bool
+	After      string // keep, move or delete
+	OnFailure  string // report, move or quiet
+	InDoubt    string // resend or hold
+}
+
+// Library is one person's digi.me, reached with the token the vault holds
+// under the same name.
+type Library struct {
+	Name     string
+	Contract digime.Contract
+	Accounts []string // the only accounts a sidecar may name; empty: any
+}
+
+// Options are the parts an engine works with; all are required.
+type Options struct {
+	Folders   []Folder
+	Libraries map[string]Library
+	Store     *store.Store
+	Vault     *store.Vault
+	Client    *digime.Client
+	StateDir  string // where notes go when a folder cannot be written to
+	Version   string // of the program, for receipts
+	FullNames bool   // log lines show file names instead of a short hash
+	Log       *slog.Logger
+}
+
+// Engine carries files. Use New.
+type Engine struct {
+	Options
+	watcher *watcher.Watcher
+	folders map[string]*Folder
+	signal  chan struct{} // woken is not empty
+
+	mu         sync.Mutex
+	woken      map[string]bool         // lanes with something new to push; true: forget their pause
+	unsaved    map[string]digime.Token // refreshed, but the vault could not be written yet
+	diverted   map[string]string       // folder → where its notes go instead
+	unfinished map[string]string       // path → why its after-action waits
+	trouble    string                  // what stops the whole service, "" when nothing does
+}
+
+// New returns an engine that does nothing until Run, Once or Push is called.
+func New(o Options) *Engine {
+	e := &Engine{
+		Options: o,
+		folders: map[string]*Folder{},
+		signal:  make(chan struct{}, 1),
+		woken:   map[string]bool{}, unsaved: map[string]digime.Token{}, diverted: map[string]string{},
+		unfinished: map[string]string{},
+	}
+	for i := range o.Folders {
+		e.folders[o.Folders[i].Path] = &o.Folders[i]
+	}
+	e.watcher = watcher.New(e.watched(), e.known, o.Log)
+	return e
+}
+
+// Run carries files until ctx ends or the store fails. It returns within 5 s
+// of ctx's end, in the middle of uploads too.
+func (e *Engine) Run(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return e.watcher.Run(ctx) })
+	for path := range e.folders {
+		for range hashersPerFolder {
+			g.Go(func() error { return e.intake(ctx, path) })
+		}
+	}
+	g.Go(func() error { return e.drain(ctx, false, nil) })
+	g.Go(func() error { return e.sweep(ctx) })
+	err := g.Wait()
+	if errors.Is(err, context.Canceled) {
+		return nil
+	}
+	return err
+}
+
+// Once makes one pass: every file that is ready is pushed, once. Files that
+// fail in passing stay queued for the next pass.
+func (e *Engine) Once(ctx context.Context) error {
+	scan := watcher.Once(ctx, e.watched(), e.known, e.Log, func(f watcher.File) error { return e.take(ctx, f) })
+	if err := e.drain(ctx, true, nil); err != nil {
+		return err
+	}
+	if err := e.sweepOnce(time.Now()); err != nil {
+		return err
+	}
+	return scan
+}
+
+// Rescan looks at a folder's files again, at all folders for "".
+func (e *Engine) Rescan(folder string) { e.watcher.Rescan(folder) }
+
+func (e *Engine) watched() []watcher.Folder {
+	var fs []watcher.Folder
+	for _, f := range e.Folders {
+		fs = append(fs, f.Folder)
+	}
+	return fs
+}
+
+// known is the watcher's predicate: nothing is to be done about this file.
+func (e *Engine) known(f watcher.File) bool {
+	return e.Store.Known(f.Path, store.Sig(f.Sig), store.Sig(f.SidecarSig))
+}
+
+// folderOf returns the configured folder that holds path, nil if none does.
+func (e *Engine) folderOf(path string) *Folder {
+	for dir := filepath.Dir(path); ; dir = filepath.Dir(dir) {
+		if f := e.folders[dir]; f != nil && (f.Recursive || f.Library == BySubfolder || filepath.Dir(path) == dir) {
+			return f
+		}
+		if dir == filepath.Dir(dir) {
+			return nil
+		}
+	}
+}
+
+// file is how a log line names a file: patient-safe unless FullNames.
+func (e *Engine) file(path string) slog.Attr {
+	if e.FullNames {
+		return slog.String("file", path)
+	}
+	sum := sha256.Sum256([]byte(path))
+	return slog.String("file", filepath.Base(filepath.Dir(path))+"/#"+hex.EncodeToString(sum[:4]))
+}
+
+// storeFault tells what ends the engine from what it waits out: a disk that is
+// full or may not be written to now is said and tried again.
+func (e *Engine) storeFault(err error) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if err == nil {
+		if e.trouble != "" {
+			e.Log.Info("the state folder can be written to again")
+		}
+		e.trouble = ""
+		return nil
+	}
+	if !passingDisk(err) {
+		return err
+	}
+	if e.trouble == "" {
+		e.Log.Error("the state folder cannot be written to; nothing is lost, but nothing is pushed until it can", "err", err)
+	}
+	e.trouble = "the state folder cannot be written to: " + err.Error()
+	return nil
+}
+
+func passingDisk(err error) bool {
+	for _, e := range []error{syscall.ENOSPC, syscall.EDQUOT, syscall.EROFS, syscall.EFBIG} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,235 @@
+package engine
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/digime-sync/digime-sync/sidecar"
+	"github.com/digime-sync/digime-sync/store"
+	"github.com/digime-sync/digime-sync/watcher"
+)
+
+// hashersPerFolder bounds reading. It is per folder so that a share that hangs
+// in a read stops nobody else's files.
+const hashersPerFolder = 2
+
+// errMoved says that a file is not any more what the watcher saw: it will come
+// again by itself.
+var errMoved = errors.New("the file changed while it was read")
+
+// intake takes settled files of one folder until ctx ends.
+func (e *Engine) intake(ctx context.Context, folder string) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case f := <-e.watcher.Files(folder):
+			if err := e.take(ctx, f); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// take brings one settled file to rest in the store: queued, or with the
+// reason why not. Only a fault of the store is returned.
+func (e *Engine) take(ctx context.Context, f watcher.File) error {
+	rec, err := e.record(f)
+	if err == nil {
+		err = e.examine(ctx, f, &rec)
+	}
+	var v *verdict
+	switch {
+	case errors.As(err, &v):
+		return e.storeFault(e.settleVerdict(rec, v))
+	case errors.Is(err, errMoved), errors.Is(err, watcher.ErrInUse), errors.Is(err, fs.ErrNotExist), errors.Is(err, context.Canceled):
+		return nil // the next event or scan brings it again
+	case err != nil:
+		return e.storeFault(err)
+	}
+	return e.storeFault(e.enqueue(rec))
+}
+
+// record starts from what the store already knows of the path, so that the
+// time since when something is wrong, and its note, survive.
+func (e *Engine) record(f watcher.File) (store.File, error) {
+	old, known, err := e.Store.Get(f.Path)
+	if err != nil {
+		return store.File{}, fmt.Errorf("look up file: %w", err)
+	}
+	rec := store.File{
+		Path: f.Path, Folder: f.Folder, Sig: store.Sig(f.Sig), SidecarSig: store.Sig(f.SidecarSig), Since: time.Now(),
+	}
+	if f.Sidecar != "" {
+		rec.Sidecar = filepath.Base(f.Sidecar)
+	}
+	if known {
+		rec.Note, rec.Library = old.Note, old.Library
+		if old.State == store.Waiting || old.State == store.Refused {
+			rec.Since = old.Since
+		}
+	}
+	return rec, nil
+}
+
+// examine describes and hashes the file into rec.
+func (e *Engine) examine(ctx context.Context, f watcher.File, rec *store.File) error {
+	folder := e.folders[f.Folder]
+	if f.Orphan {
+		return &verdict{state: store.Waiting, reason: "there is no file beside this sidecar yet",
+			hint: "put the file " + strings.TrimSuffix(filepath.Base(f.Path), sidecar.Suffix) + " beside it, or remove the sidecar"}
+	}
+	if f.Err != nil {
+		return watchVerdict(f.Err)
+	}
+	if f.Sidecar == "" && !folder.Optional {
+		return waitingForSidecar(f.Path)
+	}
+	d, err := e.describe(folder, f.Path, f.Sidecar)
+	if d.library.Name != "" {
+		rec.Library = d.library.Name
+	}
+	if err != nil {
+		return unreadable(err)
+	}
+	rec.Dest = d.dest
+	if f.Sig.Size == 0 && !folder.AllowEmpty {
+		return refused("save the file again with its content; if empty files are meant, set allow_empty: true for this folder", "the file is empty")
+	}
+	rec.SHA256, err = hash(ctx, f)
+	return unreadable(err)
+}
+
+func waitingForSidecar(path string) error {
+	name := filepath.Base(path)
+	return &verdict{state: store.Waiting, reason: "the file has no sidecar yet",
+		hint: "put " + name + sidecar.Suffix + " beside it, which says whose file it is"}
+}
+
+func watchVerdict(err error) error {
+	var ambiguous *sidecar.AmbiguousError
+	if errors.As(err, &ambiguous) {
+		return refused("give each file a sidecar of its own, named like the whole file with "+sidecar.Suffix+" behind", "%s", err)
+	}
+	return unreadable(err)
+}
+
+// unreadable turns what the file system says of one file into a verdict.
+func unreadable(err error) error {
+	var v *verdict
+	switch {
+	case err == nil, errors.As(err, &v), errors.Is(err, errMoved), errors.Is(err, watcher.ErrInUse),
+		errors.Is(err, fs.ErrNotExist), errors.Is(err, context.Canceled):
+		return err
+	case errors.Is(err, fs.ErrPermission):
+		return refused("let the service read it: its owner or an administrator can change its permissions", "the file cannot be read: permission denied")
+	default:
+		return refused("check the disk or share it lies on; it is tried again when the file changes", "the file cannot be read: %v", err)
+	}
+}
+
+// hash returns the content's SHA-256 in hex. A file that is not the one the
+// watcher saw, before or after, is errMoved.
+func hash(ctx context.Context, f watcher.File) (string, error) {
+	file, err := watcher.Open(f.Path)
+	if err != nil {
+		return "", err
+	}
+	defer file.Close()
+	h := sha256.New()
+	n, err := io.CopyBuffer(h, &readerWithContext{ctx, file}, make([]byte, 256<<10))
+	if err != nil {
+		return "", err
+	}
+	if now, err := watcher.Lstat(f.Path); err != nil || now != f.Sig || n != f.Sig.Size {
+		return "", errMoved
+	}
+	return hex.EncodeToString(h.Sum(nil)), nil
+}
+
+// readerWithContext ends a long read soon after ctx does.
+type readerWithContext struct {
+	ctx context.Context
+	r   io.Reader
+}
+
+func (r *readerWithContext) Read(p []byte) (int, error) {
+	if err := r.ctx.Err(); err != nil {
+		return 0, err
+	}
+	return r.r.Read(p)
+}
+
+// enqueue hands a described and hashed file to the drain.
+func (e *Engine) enqueue(rec store.File) error {
+	if err := e.forgetOrphan(rec); err != nil {
+		return err
+	}
+	rec.After = e.folders[rec.Folder].After
+	state, err := e.Store.Enqueue(rec, time.Now())
+	if err != nil {
+		return fmt.Errorf("queue file: %w", err)
+	}
+	switch state {
+	case store.Queued, store.Retrying, store.Held, store.Pushing:
+		e.Log.Info("queued", e.file(rec.Path), "library", rec.Library, "size", rec.Sig.Size)
+		e.wake(rec.Library, false)
+	case store.Duplicate:
+		e.Log.Info("already delivered under another name", e.file(rec.Path), "library", rec.Library)
+		return e.finish(rec.Path)
+	}
+	return nil
+}
+
+// forgetOrphan removes what was noted of a sidecar that waited for its file.
+func (e *Engine) forgetOrphan(rec store.File) error {
+	if rec.Sidecar == "" {
+		return nil
+	}
+	path := filepath.Join(filepath.Dir(rec.Path), rec.Sidecar)
+	orphan, known, err := e.Store.Get(path)
+	if err != nil || !known {
+		return err
+	}
+	e.unnote(orphan)
+	return e.Store.Forget(path)
+}
+
+// settleVerdict writes down why a file rests, and tells its owner.
+func (e *Engine) settleVerdict(rec store.File, v *verdict) error {
+	rec.State, rec.Reason, rec.Hint, rec.Code, rec.Message = v.state, v.reason, v.hint, v.code, v.message
+	rec.UpdatedAt = time.Now()
+	if err := e.forgetOrphan(rec); err != nil {
+		return err
+	}
+	if err := e.Store.Put(rec); err != nil {
+		return fmt.Errorf("record %s: %w", v.state, err)
+	}
+	if v.state == store.Refused {
+		if err := e.Store.Audit("refused", rec); err != nil {
+			return fmt.Errorf("record refusal: %w", err)
+		}
+		e.Log.Warn("refused", e.file(rec.Path), "reason", e.patientSafe(v))
+	}
+	return e.keepNote(rec, time.Now())
+}
+
+// patientSafe is a verdict for the log: reasons quote sidecars and names.
+func (e *Engine) patientSafe(v *verdict) string {
+	switch {
+	case e.FullNames:
+		return v.reason
+	case v.code != "":
+		return v.code
+	default:
+		return "see status or the error note"
+	}
+}

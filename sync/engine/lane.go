@@ -1,0 +1,100 @@
+package engine
+
+import (
+	"math/rand/v2"
+	"time"
+
+	"github.com/digime-sync/digime-sync/store"
+)
+
+// How many pushes run at a time: of one library, and in all.
+const (
+	pushesPerLane = 4
+	pushesInAll   = 16
+)
+
+// lane is what the drain knows of one library's queue. Only the drain's
+// goroutine touches it.
+type lane struct {
+	name     string
+	running  map[string]bool // paths being pushed
+	failures int             // passing failures since the destination last answered
+	paused   time.Time       // nothing starts before
+	next     time.Time       // when its first file is due; zero: look into the store
+	empty    bool
+	held     bool   // by the hold recorded in the store
+	stamp    string // the token's, when it was held: another one releases it
+}
+
+// ready says whether a push may start now. A lane whose destination failed is
+// tried by one file at a time: the probe, not the queue, finds out that it is
+// back. That is the next file, not the one that failed: a file that fails for
+// its own sake does not stop the others.
+func (l *lane) ready(now time.Time) bool {
+	most := pushesPerLane
+	if l.failures > 0 {
+		most = 1
+	}
+	return !l.held && !l.empty && len(l.running) < most && !now.Before(l.paused) && !now.Before(l.next)
+}
+
+// wait returns when ready may turn true without anything else happening,
+// zero if never.
+func (l *lane) wait() time.Time {
+	if l.held || l.empty || len(l.running) > 0 {
+		return time.Time{}
+	}
+	if l.paused.After(l.next) {
+		return l.paused
+	}
+	return l.next
+}
+
+// outcome is what a push says to the drain about its lane.
+type outcome struct {
+	path    string
+	lane    string
+	answers bool        // the destination works
+	failed  bool        // it does not, in passing
+	after   time.Time   // Retry-After's end, zero if it gave none
+	hold    *store.Hold // it needs a person
+	stamp   string      // with hold: the token's stamp before the push
+	fault   error       // of the store
+}
+
+// learn takes in an outcome.
+func (l *lane) learn(o outcome, now time.Time) {
+	delete(l.running, o.path)
+	l.next, l.empty = time.Time{}, false
+	switch {
+	case o.hold != nil:
+		l.held, l.stamp = true, o.stamp
+	case o.failed:
+		l.failures++
+		l.paused = now.Add(backoff(l.failures))
+	case o.answers:
+		l.failures, l.paused = 0, time.Time{}
+	}
+	if o.after.After(l.paused) {
+		l.paused = o.after
+	}
+}
+
+// Backoff between attempts: doubling from the first, up to the last.
+const (
+	firstBackoff = time.Second
+	lastBackoff  = 5 * time.Minute
+)
+
+// backoff returns how long to wait after the nth failure in a row: doubled each
+// time, of which half is chance, so that a fleet does not come back at once.
+func backoff(n int) time.Duration {
+	d := lastBackoff
+	if n < 1 {
+		n = 1
+	}
+	if n < 20 {
+		d = min(firstBackoff<<(n-1), lastBackoff)
+	}
+	return d/2 + rand.N(d/2+1)
+}

@@ -1,0 +1,392 @@
+package engine
+
+import (
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"path/filepath"
+	"sync/atomic"
+	"time"
+
+	"github.com/digime-sync/digime-sync/store"
+	"github.com/digime-sync/digime-sync/sync/digime"
+	"github.com/digime-sync/digime-sync/watcher"
+)
+
+const (
+	mostDoubts  = 3               // about one file, then a person decides
+	answerGrace = 3 * time.Second // for the answer to a whole body, when the service stops
+	heldRetry   = time.Hour       // for files and lanes held for a reason that may pass at the service
+)
+
+// errStopping breaks off a push that has not let go of its last chunk when the
+// service stops.
+var errStopping = errors.New("the service is stopping")
+
+// carry brings one queued file to its next state: steps 6 to 8 of its way.
+// What becomes of it is written down before carry returns.
+func (e *Engine) carry(ctx context.Context, f store.File) outcome {
+	o := outcome{path: f.Path, lane: f.Library}
+	folder := e.folders[f.Folder]
+	if folder == nil {
+		o.fault = e.settleVerdict(f, &verdict{state: store.Held, reason: "its folder is not in the configuration any more",
+			hint: "add the folder to the configuration again, or remove the file"})
+		return o
+	}
+	stop, err := e.doubtAfterCrash(folder, &f)
+	if stop || err != nil {
+		o.fault = err
+		return o
+	}
+	d, err := e.look(folder, f)
+	if err != nil {
+		o.fault = e.lookFailed(folder, f, err)
+		return o
+	}
+	if d.dest != f.Dest || d.library.Name != f.Library {
+		o.fault = e.moveLane(f, d)
+		return o
+	}
+	p := &push{engine: e, folder: folder, file: f, desc: d, outcome: o}
+	p.run(ctx)
+	return p.outcome
+}
+
+// look describes the file as it is now: what lies there must be what was
+// queued, and the sidecar is used as it is at this moment.
+func (e *Engine) look(folder *Folder, f store.File) (description, error) {
+	now, err := watcher.Lstat(f.Path)
+	if err != nil {
+		return description{}, err
+	}
+	if store.Sig(now) != f.Sig {
+		return description{}, errMoved
+	}
+	return e.describe(folder, f.Path, sidecarPath(f))
+}
+
+// lookFailed records why a queued file cannot be pushed as it lies there.
+func (e *Engine) lookFailed(folder *Folder, f store.File, err error) error {
+	var v *verdict
+	switch err = unreadable(err); {
+	case errors.As(err, &v):
+		return e.settleVerdict(f, v)
+	case errors.Is(err, fs.ErrNotExist):
+		return e.vanished(folder, f)
+	default: // it is being written to: the watcher will bring it when it is still
+		f.State = store.Queued
+		return e.Store.Defer(f, time.Now().Add(folder.Settle+time.Second))
+	}
+}
+
+// vanished tells a file that was taken away from a folder that is away.
+func (e *Engine) vanished(folder *Folder, f store.File) error {
+	if e.missing(folder.Path) {
+		f.State, f.Reason = store.Retrying, "its folder is missing (unmounted, renamed or deleted)"
+		f.Hint = "bring the folder back; the file is pushed then"
+		return e.Store.Defer(f, time.Now().Add(backoff(6)))
+	}
+	if _, err := watcher.Lstat(f.Path); err == nil { // only the sidecar went
+		var v *verdict
+		if errors.As(waitingForSidecar(f.Path), &v) {
+			f.Sidecar, f.SidecarSig = "", store.Sig{}
+			return e.settleVerdict(f, v)
+		}
+	}
+	e.Log.Info("file was taken away before it was pushed", e.file(f.Path), "library", f.Library)
+	e.unnote(f)
+	f.State, f.Reason, f.Hint, f.Note = store.Ignored, "it was taken away before it was pushed", "", ""
+	f.UpdatedAt = time.Now()
+	return e.Store.Put(f)
+}
+
+func (e *Engine) missing(folder string) bool {
+	for _, s := range e.watcher.Status() {
+		if s.Path == folder && s.State == "missing" {
+			return true
+		}
+	}
+	_, err := watcher.Lstat(folder)
+	return err != nil
+}
+
+// moveLane queues a file anew whose sidecar now names another destination.
+func (e *Engine) moveLane(f store.File, d description) error {
+	f.Dest, f.Library, f.Attempts, f.Doubts = d.dest, d.library.Name, 0, 0
+	return e.enqueue(f)
+}
+
+// push is one file on its way to its library.
+type push struct {
+	engine   *Engine
+	folder   *Folder
+	file     store.File
+	desc     description
+	outcome  outcome
+	released atomic.Bool // the last chunk of the running attempt may have left
+}
+
+func (p *push) run(ctx context.Context) {
+	e := p.engine
+	p.outcome.stamp, _ = e.Vault.Changed(p.desc.library.Name)
+	rejected := ""
+	for try := 1; ; try++ {
+		access, err := e.access(ctx, p.desc.library, rejected)
+		if err != nil {
+			p.tokenFailed(ctx, err)
+			return
+		}
+		sent, err := p.attempt(ctx, access)
+		if !sent {
+			p.outcome.fault = err
+			return
+		}
+		var api *digime.Error
+		errors.As(err, &api)
+		switch {
+		case err == nil:
+			p.delivered(ctx)
+			return
+		case try == 1 && api != nil && api.Class == digime.TokenExpired:
+			rejected = access
+		case try == 1 && api != nil && api.Class == digime.Malformed: // a reused nonce, or a clock just set
+		default:
+			p.failed(err, api)
+			return
+		}
+	}
+}
+
+// attempt writes the intent down and pushes. ok is false when there is nothing
+// to push (delivered meanwhile) or the store failed with err.
+func (p *push) attempt(ctx context.Context, access string) (ok bool, err error) {
+	e := p.engine
+	small := p.file.Sig.Size <= digime.LastChunk // nothing leaves before the last chunk
+	f, proceed, err := e.Store.Begin(p.file.Path, time.Now(), small)
+	if err != nil {
+		return false, fmt.Errorf("write intent: %w", err)
+	}
+	if !proceed {
+		p.outcome.answers = false
+		return false, e.finish(p.file.Path)
+	}
+	p.file = f
+	upload := digime.Upload{Descriptor: p.desc.descriptor, Size: f.Sig.Size, Open: func() (io.ReadCloser, error) { return watcher.Open(f.Path) }}
+	if _, err := hex.Decode(upload.SHA256[:], []byte(f.SHA256)); err != nil {
+		return false, fmt.Errorf("record of the file: %w", err)
+	}
+	pushCtx, release, done := untilReleased(ctx)
+	defer done()
+	p.released.Store(false)
+	upload.Release = func() error {
+		if !small {
+			if err := e.Store.Released(f.Path); err != nil {
+				return fmt.Errorf("write release: %w", err)
+			}
+		}
+		err := release()
+		p.released.Store(err == nil)
+		return err
+	}
+	return true, e.Client.Push(pushCtx, p.desc.library.Contract, access, upload)
+}
+
+// untilReleased returns a context for a push: the stop of the service ends it
+// at once before release was called, and a grace later after: then an answer
+// may be on its way that says whether the file has arrived.
+func untilReleased(ctx context.Context) (_ context.Context, release func() error, done func()) {
+	pushCtx, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
+	var state atomic.Int32 // 0 sending, 1 released, 2 stopped
+	undo := context.AfterFunc(ctx, func() {
+		if state.CompareAndSwap(0, 2) {
+			cancel(errStopping)
+			return
+		}
+		time.AfterFunc(answerGrace, func() { cancel(errStopping) })
+	})
+	release = func() error {
+		if !state.CompareAndSwap(0, 1) {
+			return errStopping
+		}
+		return nil
+	}
+	return pushCtx, release, func() { undo(); cancel(nil) }
+}
+
+// delivered records the success, then does what comes after.
+func (p *push) delivered(ctx context.Context) {
+	e, f, now := p.engine, p.file, time.Now()
+	p.outcome.answers = true
+	f.State, f.DeliveredAt, f.UpdatedAt, f.Doubtful = store.Delivered, now, now, f.Doubts > 0
+	f.Reason, f.Hint, f.Code, f.Message, f.NextAttempt = "", "", "", "", time.Time{}
+	if f.Doubtful {
+		f.Reason = "an earlier attempt's answer was lost: it may have arrived twice"
+	}
+	f.After = p.folder.After
+	if err := e.recordDelivery(ctx, f, now); err != nil {
+		p.outcome.fault = fmt.Errorf("record delivery: %w", err)
+		return
+	}
+	e.Log.Info("delivered", e.file(f.Path), "library", f.Library, "size", f.Sig.Size, "attempts", f.Attempts, "may_be_double", f.Doubtful)
+	p.outcome.fault = e.finish(f.Path)
+}
+
+// recordDelivery writes the delivery down. While the disk is full it holds on
+// to the answer: forgotten, it would put the file in doubt.
+func (e *Engine) recordDelivery(ctx context.Context, f store.File, now time.Time) error {
+	for n := 1; ; n++ {
+		err := e.Store.Delivered(f, now)
+		if err == nil || !passingDisk(err) {
+			return err
+		}
+		_ = e.storeFault(err) // says it; a full disk is never a fault
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(min(backoff(n), 10*time.Second)):
+		}
+	}
+}
+
+// failed sorts out what a broken push means, for the file and for its lane.
+func (p *push) failed(err error, api *digime.Error) {
+	f := p.file
+	if api != nil && api.Doubt || api == nil && p.released.Load() {
+		p.doubt(err, api)
+		return
+	}
+	f.Begun, f.Released = false, false
+	if api == nil {
+		p.unsent(f, err)
+		return
+	}
+	f.Code, f.Message = api.Code, api.Message
+	switch api.Class {
+	case digime.Changed:
+		p.deferTo(f, store.Queued, "the file changed while it was sent", "", time.Now().Add(p.folder.Settle+time.Second))
+	case digime.Refused:
+		p.outcome.answers = true
+		p.outcome.fault = p.engine.settleVerdict(f, &verdict{state: store.Refused, reason: "digi.me does not take this file: " + api.Error(),
+			hint: "correct the file or its sidecar; it is pushed again when either changes", code: api.Code, message: api.Message})
+	case digime.Malformed:
+		p.outcome.answers = true
+		p.deferTo(f, store.Held, "digi.me calls the request malformed: "+api.Error(), p.engine.clockHint(), time.Now().Add(heldRetry))
+		p.outcome.fault = errors.Join(p.outcome.fault, p.engine.noteOf(f.Path))
+	default:
+		p.laneFailed(f, api)
+	}
+}
+
+// unsent handles what is not the service's doing: a stop, or a file that
+// cannot be opened.
+func (p *push) unsent(f store.File, err error) {
+	if errors.Is(err, errStopping) || errors.Is(err, context.Canceled) {
+		p.deferTo(f, store.Queued, "", "", time.Now())
+		return
+	}
+	p.outcome.fault = p.engine.lookFailed(p.folder, f, err)
+}
+
+// laneFailed handles the errors that are about the destination, not the file.
+func (p *push) laneFailed(f store.File, api *digime.Error) {
+	e, now := p.engine, time.Now()
+	if hold, ok := e.holdFor(p.desc.library, api); ok {
+		p.outcome.hold = &hold
+		if api.Class != digime.ConsentGone {
+			p.outcome.after = now.Add(heldRetry)
+		}
+		p.deferTo(f, store.Held, hold.Reason, hold.Hint, now)
+		p.outcome.fault = errors.Join(p.outcome.fault, e.noteOf(f.Path))
+		return
+	}
+	p.outcome.failed = true
+	if api.RetryAfter > 0 {
+		p.outcome.after = now.Add(api.RetryAfter)
+	}
+	e.Log.Warn("push failed, it is tried again", e.file(f.Path), "library", f.Library, "status", api.Status, "code", api.Code, "attempts", f.Attempts)
+	due := now.Add(backoff(f.Attempts))
+	if p.outcome.after.After(due) {
+		due = p.outcome.after
+	}
+	p.deferTo(f, store.Retrying, api.Error(), "nothing to do: it is tried again by itself", due)
+}
+
+// tokenFailed handles an access token that could not be had: nothing was sent.
+func (p *push) tokenFailed(ctx context.Context, err error) {
+	f := p.file
+	f.Begun, f.Released = false, false
+	var api *digime.Error
+	switch {
+	case ctx.Err() != nil:
+		p.deferTo(f, store.Queued, "", "", time.Now())
+	case errors.As(err, &api):
+		f.Attempts++
+		f.Code, f.Message = api.Code, api.Message
+		p.laneFailed(f, api)
+	case passingDisk(err):
+		p.outcome.fault = err
+	default:
+		reason := "there is no consent for this library yet"
+		if !errors.Is(err, errNoToken) {
+			reason = "the token of this library cannot be used: " + err.Error()
+		}
+		hold := consentHold(f.Library, reason)
+		p.outcome.hold = &hold
+		p.deferTo(f, store.Held, hold.Reason, hold.Hint, time.Now())
+		p.outcome.fault = errors.Join(p.outcome.fault, p.engine.noteOf(f.Path))
+	}
+}
+
+// deferTo puts the file back into its queue with what is to be said of it.
+func (p *push) deferTo(f store.File, state store.State, reason, hint string, due time.Time) {
+	if f.Reason == "" {
+		f.Since = time.Now()
+	}
+	f.State, f.Reason, f.Hint, f.UpdatedAt = state, reason, hint, time.Now()
+	if err := p.engine.Store.Defer(f, due); err != nil {
+		p.outcome.fault = fmt.Errorf("record attempt: %w", err)
+	}
+	p.file = f
+}
+
+// doubtAfterCrash handles a file whose last push may have been whole when the
+// service died: nobody recorded an answer. stop says that it is not to be
+// pushed now.
+func (e *Engine) doubtAfterCrash(folder *Folder, f *store.File) (stop bool, err error) {
+	if !f.Begun || !f.Released {
+		return false, nil
+	}
+	p := &push{engine: e, folder: folder, file: *f}
+	p.doubt(errors.New("the service was stopped before the answer came"), nil)
+	*f = p.file
+	return f.State == store.Held, p.outcome.fault
+}
+
+// doubt records that the whole file may have arrived although no answer came.
+func (p *push) doubt(err error, api *digime.Error) {
+	f := p.file
+	f.Doubts++
+	f.Begun, f.Released = false, false
+	p.outcome.failed = true
+	reason := "the whole file was sent, but no answer came: it may have arrived"
+	if f.Doubts >= mostDoubts || p.folder.InDoubt == "hold" {
+		v := &verdict{state: store.Held, reason: reason, hint: "look into the library; to send it again: digime-sync push --again " + filepath.Base(f.Path)}
+		p.file = f
+		p.file.State = store.Held
+		p.outcome.fault = errors.Join(p.engine.settleVerdict(f, v), p.engine.Store.Audit("in doubt", f))
+		return
+	}
+	p.engine.Log.Warn("the answer to a whole file was lost, it is sent again", p.engine.file(f.Path), "library", f.Library, "err", cause(err, api))
+	p.deferTo(f, store.Retrying, reason, "nothing to do: it is sent again, and the receipt will say that it may be double", time.Now().Add(backoff(f.Attempts)))
+	p.outcome.fault = errors.Join(p.outcome.fault, p.engine.Store.Audit("in doubt", p.file))
+}
+
+func cause(err error, api *digime.Error) error {
+	if api != nil {
+		return api
+	}
+	return err
+}

@@ -1,0 +1,200 @@
+package engine
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+	"time"
+
+	"github.com/digime-sync/digime-sync/store"
+	"github.com/digime-sync/digime-sync/sync/digime"
+	"github.com/digime-sync/digime-sync/watcher"
+)
+
+// Status is what `status --json` prints: what became of every file, and how
+// libraries and folders stand.
+type Status struct {
+	Version   string              `json:"version"`
+	Running   bool                `json:"running"`           // a daemon answered
+	Trouble   string              `json:"trouble,omitempty"` // what stops everything
+	ClockSkew string              `json:"clock_skew,omitempty"`
+	Files     []FileStatus        `json:"files"`
+	Counts    map[store.State]int `json:"counts"`
+	Libraries []LibraryStatus     `json:"libraries"`
+	Folders   []FolderStatus      `json:"folders"`
+}
+
+// FileStatus is how one file stands.
+type FileStatus struct {
+	Path        string      `json:"path"` // absolute
+	Folder      string      `json:"folder"`
+	Library     string      `json:"library"`
+	State       store.State `json:"state"`
+	SHA256      string      `json:"sha256"`
+	Size        int64       `json:"size"` // bytes
+	Reason      string      `json:"reason"`
+	Hint        string      `json:"hint"`
+	Attempts    int         `json:"attempts"`
+	NextAttempt *time.Time  `json:"next_attempt"`
+	DeliveredAt *time.Time  `json:"delivered_at"`
+	UpdatedAt   *time.Time  `json:"updated_at"`
+	MovedTo     string      `json:"moved_to,omitempty"`
+	Code        string      `json:"code,omitempty"` // the service's own
+	Message     string      `json:"message,omitempty"`
+	MayBeDouble bool        `json:"may_be_double,omitempty"`
+}
+
+// LibraryStatus is how one library stands: ok, held, or none when it has no
+// token yet.
+type LibraryStatus struct {
+	Name           string     `json:"name"`
+	State          string     `json:"state"`
+	Reason         string     `json:"reason,omitempty"`
+	Hint           string     `json:"hint,omitempty"`
+	AccessExpires  *time.Time `json:"access_expires"`
+	RefreshExpires *time.Time `json:"refresh_expires"`
+	Queued         int        `json:"queued"`
+}
+
+// FolderStatus is how one watched folder stands: ok, missing, unreadable, or
+// not watched when no daemon runs.
+type FolderStatus struct {
+	Path     string     `json:"path"`
+	State    string     `json:"state"`
+	Watch    string     `json:"watch"`
+	Reason   string     `json:"reason,omitempty"`
+	LastScan *time.Time `json:"last_scan"`
+	Settling int        `json:"settling"`
+	Ignored  int        `json:"ignored"`
+	Notes    string     `json:"notes,omitempty"` // where notes go when not beside the files
+}
+
+// Status tells how the files below prefix stand, all for "".
+func (e *Engine) Status(prefix string) (Status, error) {
+	s := Status{Version: e.Version, Files: []FileStatus{}, Libraries: []LibraryStatus{}, Folders: []FolderStatus{}, Counts: map[store.State]int{}}
+	holds, err := e.Store.Holds()
+	if err != nil {
+		return s, fmt.Errorf("read holds: %w", err)
+	}
+	queued := map[string]int{}
+	e.mu.Lock()
+	s.Trouble = e.trouble
+	unfinished := make(map[string]string, len(e.unfinished))
+	for path, why := range e.unfinished {
+		unfinished[path] = why
+	}
+	e.mu.Unlock()
+	if skew, ok := e.Client.Skew(); ok && skew.Abs() > 2*time.Minute {
+		s.ClockSkew = skew.Round(time.Second).String()
+	}
+	err = e.Store.Files(prefix, func(f store.File) error {
+		if h, held := holds[f.Library]; held {
+			f = withHold(f, h)
+		}
+		if why := unfinished[f.Path]; why != "" {
+			f.Reason, f.Hint = why, "let the service write to the folder; it is tried again by itself"
+		}
+		s.Counts[f.State]++
+		switch f.State {
+		case store.Queued, store.Pushing, store.Retrying, store.Held:
+			queued[f.Library]++
+		}
+		s.Files = append(s.Files, fileStatus(f))
+		return nil
+	})
+	if err != nil {
+		return s, fmt.Errorf("read files: %w", err)
+	}
+	if s.Libraries, err = e.libraryStatus(holds, queued); err != nil {
+		return s, err
+	}
+	s.Folders = e.folderStatus()
+	return s, nil
+}
+
+func fileStatus(f store.File) FileStatus {
+	return FileStatus{
+		Path: f.Path, Folder: f.Folder, Library: f.Library, State: f.State, SHA256: f.SHA256, Size: f.Sig.Size,
+		Reason: f.Reason, Hint: f.Hint, Attempts: f.Attempts, NextAttempt: when(f.NextAttempt), DeliveredAt: when(f.DeliveredAt),
+		UpdatedAt: when(f.UpdatedAt), MovedTo: f.MovedTo, Code: f.Code, Message: f.Message, MayBeDouble: f.Doubtful,
+	}
+}
+
+func when(t time.Time) *time.Time {
+	if t.IsZero() {
+		return nil
+	}
+	return &t
+}
+
+func (e *Engine) libraryStatus(holds map[string]store.Hold, queued map[string]int) ([]LibraryStatus, error) {
+	names, err := e.Vault.List()
+	if err != nil {
+		return nil, fmt.Errorf("list tokens: %w", err)
+	}
+	for name := range e.Libraries {
+		names = append(names, name)
+	}
+	for name := range queued {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	list := []LibraryStatus{}
+	for _, name := range slices.Compact(names) {
+		if name == "" {
+			continue // files whose sidecar does not say yet
+		}
+		l := TokenStatus(e.Vault, name)
+		if h, held := holds[name]; held {
+			l.State, l.Reason, l.Hint = "held", h.Reason, h.Hint
+		}
+		l.Queued = queued[name]
+		list = append(list, l)
+	}
+	return list, nil
+}
+
+// TokenStatus tells how a library's token stands in the vault.
+func TokenStatus(v *store.Vault, library string) LibraryStatus {
+	l := LibraryStatus{Name: library, State: "ok"}
+	data, err := v.Load(library)
+	var tok digime.Token
+	if err == nil {
+		tok, err = digime.ParseToken(data)
+	}
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		l.State, l.Reason, l.Hint = "none", errNoToken.Error(), consentHold(library, "").Hint
+		return l
+	case err != nil:
+		l.State, l.Reason, l.Hint = "damaged", err.Error(), consentHold(library, "").Hint
+		return l
+	}
+	l.AccessExpires, l.RefreshExpires = expiry(tok.Access), expiry(tok.Refresh)
+	if time.Now().After(*l.RefreshExpires) {
+		l.State, l.Reason, l.Hint = "expired", "the consent has ended: the refresh token has expired", consentHold(library, "").Hint
+	}
+	return l
+}
+
+func expiry(p digime.TokenPart) *time.Time {
+	t := time.Unix(p.Expiry, 0).UTC()
+	return &t
+}
+
+func (e *Engine) folderStatus() []FolderStatus {
+	live := map[string]watcher.Status{}
+	for _, s := range e.watcher.Status() {
+		live[s.Path] = s
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	list := []FolderStatus{}
+	for _, f := range e.Folders {
+		s := live[f.Path]
+		list = append(list, FolderStatus{Path: f.Path, State: s.State, Watch: s.Watch, Reason: s.Reason, LastScan: when(s.LastScan),
+			Settling: s.Settling, Ignored: s.Ignored, Notes: e.diverted[f.Path]})
+	}
+	return list
+}

@@ -1,0 +1,76 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"time"
+
+	"github.com/digime-sync/digime-sync/store"
+	"github.com/digime-sync/digime-sync/watcher"
+)
+
+// sweepEvery is how often notes and after-actions are looked at; it is
+// stretched where a sweep takes long.
+const sweepEvery = 15 * time.Second
+
+// sweep keeps what people see true while time passes.
+func (e *Engine) sweep(ctx context.Context) error {
+	for {
+		began := time.Now()
+		if err := e.storeFault(e.sweepOnce(began)); err != nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(max(sweepEvery, 20*time.Since(began))):
+		}
+	}
+}
+
+// sweepOnce finishes what a crash or a full disk left over, writes the notes
+// that are due, and drops what was noted of files that were taken away.
+func (e *Engine) sweepOnce(now time.Time) error {
+	if err := e.Store.AfterPending(func(f store.File) error { return e.finish(f.Path) }); err != nil {
+		return err
+	}
+	holds, err := e.Store.Holds()
+	if err != nil {
+		return err
+	}
+	return e.Store.Unfinished(func(f store.File) error {
+		if e.takenAway(f) {
+			e.unnote(f)
+			return e.Store.Forget(f.Path)
+		}
+		if hold, held := holds[f.Library]; held && f.State != store.Waiting && f.State != store.Refused {
+			f = withHold(f, hold)
+		}
+		if f.MovedTo == "" && noteDue(f, false, now) {
+			return e.writeNote(f)
+		}
+		return nil
+	})
+}
+
+// takenAway says whether a person removed a file that rested, waiting or
+// refused, instead of correcting it. One that is queued is the drain's, one in
+// a folder that is missing is not gone.
+func (e *Engine) takenAway(f store.File) bool {
+	if f.MovedTo != "" || f.State != store.Waiting && f.State != store.Refused && f.State != store.Held {
+		return false
+	}
+	_, err := watcher.Lstat(f.Path)
+	return errors.Is(err, fs.ErrNotExist) && !e.missing(f.Folder)
+}
+
+// withHold shows a file as its library stands: held files stay in their queue
+// and only the library's record says so.
+func withHold(f store.File, h store.Hold) store.File {
+	if f.State == store.Queued || f.State == store.Retrying || f.State == store.Held {
+		f.State, f.Reason, f.Hint, f.Code, f.Message = store.Held, h.Reason, h.Hint, h.Code, h.Message
+		f.Since = h.Since
+	}
+	return f
+}

@@ -1,0 +1,119 @@
+package engine
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"time"
+
+	"github.com/digime-sync/digime-sync/store"
+	"github.com/digime-sync/digime-sync/sync/digime"
+)
+
+// refreshAhead is how long before its end an access token is renewed: longer
+// than a clock that is a little wrong, shorter than the shortest lifetimes seen.
+const refreshAhead = time.Minute
+
+// access returns a library's access token, refreshed where it is about to
+// expire or is the rejected one.
+func (e *Engine) access(ctx context.Context, lib Library, rejected string) (string, error) {
+	tok, err := e.token(lib.Name)
+	if err != nil {
+		return "", err
+	}
+	if usable(tok, rejected, time.Now()) {
+		return tok.Access.Value, nil
+	}
+	return e.Refresh(ctx, lib, func(t digime.Token) bool { return !usable(t, rejected, time.Now()) })
+}
+
+func usable(t digime.Token, rejected string, now time.Time) bool {
+	return t.Access.Value != rejected && now.Add(refreshAhead).Before(time.Unix(t.Access.Expiry, 0))
+}
+
+// Refresh renews a library's token if needed says so of the one in the vault,
+// and returns the access token to use. Under the library's lock, which holds
+// across processes, it re-reads, refreshes, saves, and only then hands out:
+// the new refresh token must not be lost whatever becomes of the push. A
+// refresh whose answer was lost is repeated at once with the old token, while
+// the service may still take it.
+func (e *Engine) Refresh(ctx context.Context, lib Library, needed func(digime.Token) bool) (string, error) {
+	unlock, err := e.Vault.Lock(lib.Name)
+	if err != nil {
+		return "", fmt.Errorf("lock token: %w", err)
+	}
+	defer unlock()
+	old, err := e.token(lib.Name)
+	if err != nil {
+		return "", err
+	}
+	if !needed(old) {
+		return old.Access.Value, nil
+	}
+	// Saving what is already there proves that the vault can be written to
+	// before the service is told to make the old pair void.
+	if err := e.saveToken(lib.Name, old); err != nil {
+		return "", err
+	}
+	fresh, err := e.Client.Refresh(ctx, lib.Contract, old)
+	var api *digime.Error
+	if errors.As(err, &api) && api.Lost {
+		fresh, err = e.Client.Refresh(ctx, lib.Contract, old)
+	}
+	if err != nil {
+		return "", err
+	}
+	e.Log.Info("token refreshed", "library", lib.Name, "access_expires", time.Unix(fresh.Access.Expiry, 0))
+	e.mu.Lock()
+	e.unsaved[lib.Name] = fresh
+	e.mu.Unlock()
+	if err := e.saveToken(lib.Name, fresh); err != nil {
+		return "", err
+	}
+	return fresh.Access.Value, nil
+}
+
+// token loads a library's token; one that could be refreshed but not saved is
+// saved first.
+func (e *Engine) token(library string) (digime.Token, error) {
+	e.mu.Lock()
+	fresh, pending := e.unsaved[library]
+	e.mu.Unlock()
+	if pending {
+		return fresh, e.saveToken(library, fresh)
+	}
+	data, err := e.Vault.Load(library)
+	if errors.Is(err, fs.ErrNotExist) {
+		return digime.Token{}, errNoToken
+	}
+	if err != nil {
+		return digime.Token{}, fmt.Errorf("load token: %w", err)
+	}
+	return digime.ParseToken(data)
+}
+
+var errNoToken = errors.New("there is no token for this library")
+
+func (e *Engine) saveToken(library string, t digime.Token) error {
+	data, err := json.Marshal(t)
+	if err != nil {
+		return fmt.Errorf("encode token: %w", err)
+	}
+	if err := e.Vault.Save(library, data); err != nil {
+		return fmt.Errorf("save token: %w", err)
+	}
+	e.mu.Lock()
+	delete(e.unsaved, library)
+	e.mu.Unlock()
+	return nil
+}
+
+// consentHold is a lane's hold for want of consent.
+func consentHold(library, reason string) store.Hold {
+	return store.Hold{
+		Library: library, Reason: reason, Since: time.Now(),
+		Hint: "digime-sync authorize " + library + "   (or: digime-sync token import " + library + " FILE)",
+	}
+}
