@@ -22,8 +22,6 @@ type decoder struct {
 	notes *faults
 }
 
-const versions = `"stu3" or "3.0.2"`
-
 func decode(root node, notes *faults) Sidecar {
 	d := decoder{notes}
 	var s Sidecar
@@ -45,7 +43,7 @@ func decode(root node, notes *faults) Sidecar {
 	var ignored string
 	outer := []field{
 		{"provider", d.provider(&s.Provider)},
-		{"$schema", d.checked(&ignored, `"sidecar.schema.json"`, checkFilled)},
+		{"$schema", d.checked(&ignored, `"sidecar.schema.json"`, anyText)},
 	}
 	if !slices.ContainsFunc(root.members, func(m member) bool { return m.key == "fileDescriptor" }) {
 		d.object(root, append(inner, outer...), map[string]string{
@@ -54,7 +52,7 @@ func decode(root node, notes *faults) Sidecar {
 		return s
 	}
 	wrapped := append(outer,
-		field{"fileName", d.checked(&ignored, `"report.pdf"`, checkFilled)},
+		field{"fileName", d.checked(&ignored, `"report.pdf"`, anyText)},
 		field{"fileDescriptor", func(name string, n node) {
 			if d.want(name, n, isObject, `an object, for example {"mimeType": "application/pdf"}`) {
 				d.object(n, inner, misplaced(outer, `belongs beside "fileDescriptor", not into it`))
@@ -111,8 +109,8 @@ func (d decoder) unknown(m member, fields []field) {
 // want notes a value of another kind than the wanted one, which is described
 // with an example. name is as the report shows it.
 func (d decoder) want(name string, n node, k kind, wanted string) bool {
-	if n.kind == k {
-		return true
+	if n.kind == k || n.kind == isFaulty {
+		return n.kind == k
 	}
 	hint := ""
 	switch {
@@ -244,6 +242,8 @@ func (d decoder) required(n node, name, key string) {
 	}
 }
 
+func anyText(string) error { return nil }
+
 func checkFilled(text string) error {
 	if text == "" {
 		return errors.New("is empty: fill it in or leave it out")
@@ -253,7 +253,7 @@ func checkFilled(text string) error {
 
 func checkVersion(text string) error {
 	if text != "stu3" && text != "3.0.2" {
-		return fmt.Errorf("must be %s; found %s", versions, shown(text))
+		return fmt.Errorf(`must be "stu3" or "3.0.2"; found %s`, shown(text))
 	}
 	return nil
 }

@@ -32,6 +32,7 @@ type AmbiguousError struct {
 	Sidecars, Files []string
 }
 
+// Error says what could be meant and how to name the sidecar instead.
 func (e *AmbiguousError) Error() string {
 	if len(e.Sidecars) == 1 {
 		return fmt.Sprintf("%q could belong to %s: name the sidecar after one file, for example %q",

@@ -20,6 +20,7 @@ const (
 	isWord // true, false or null
 	isList
 	isObject
+	isFaulty // noted already; what it should be is not to be judged again
 )
 
 // node is one JSON value with its place. encoding/json gives neither places
@@ -40,7 +41,7 @@ type member struct {
 
 // found says in plain words what stands at the node.
 func (n node) found() string {
-	return [...]string{"a text", "a number", n.text, "a list", "an object"}[n.kind]
+	return [...]string{"a text", "a number", n.text, "a list", "an object", n.text}[n.kind]
 }
 
 // reader goes over the text once. Small slips (a comma missing or too many, a
@@ -62,7 +63,7 @@ func readJSON(text []byte, notes *faults) (node, bool) {
 	}
 	r.space()
 	if r.pos < len(text) {
-		notes.at(r.pos, "%s stands after the end of the object: remove it", r.offending())
+		notes.at(r.pos, "%s stands after the end: remove it", r.offending())
 	}
 	return root, true
 }
@@ -91,9 +92,9 @@ func (r *reader) value() (node, bool) {
 		text, ok := r.string()
 		return node{kind: isText, pos: pos, text: text}, ok
 	case c == '-' || c >= '0' && c <= '9':
-		return r.number()
-	case c >= 'a' && c <= 'z':
-		return r.word()
+		return r.number(), true
+	case r.letter():
+		return r.word(), true
 	}
 	return node{}, r.stop("a value")
 }
@@ -128,18 +129,15 @@ func (r *reader) list(n *node) bool {
 // object reads the members behind "{" and the "}".
 func (r *reader) object(n *node) bool {
 	return r.entries('}', "a comma or \"}\"", func() bool {
-		if r.next() != '"' {
-			return r.stop("a field's name in double quotes")
-		}
-		m := member{pos: r.pos}
-		var ok bool
-		if m.key, ok = r.string(); !ok {
+		key, ok := r.key()
+		if !ok {
 			return false
 		}
+		m := member{key: key.text, pos: key.pos}
 		switch c := r.next(); {
 		case c == ':':
 			r.pos++
-		case begins(c):
+		case r.begins():
 			r.notes.at(r.pos, "a colon is missing after %s", shown(m.key))
 		default:
 			return r.stop("a colon")
@@ -150,14 +148,32 @@ func (r *reader) object(n *node) bool {
 	})
 }
 
-// begins says whether a value or a field can begin with c.
-func begins(c byte) bool {
-	return c == '{' || c == '[' || c == '"' || c == '-' || c >= '0' && c <= '9' || c >= 'a' && c <= 'z'
+func (r *reader) key() (node, bool) {
+	if r.next() != '"' && !r.letter() {
+		return node{}, r.stop("a field's name in double quotes")
+	}
+	n, ok := r.value()
+	if n.kind == isWord {
+		r.notes.at(n.pos, "%s must stand in double quotes", shown(n.text))
+	}
+	return n, ok
+}
+
+// letter says whether the reader stands at one.
+func (r *reader) letter() bool {
+	ch, _ := utf8.DecodeRune(r.text[r.pos:])
+	return unicode.IsLetter(ch)
+}
+
+// begins says whether a value or a field can begin at the next byte.
+func (r *reader) begins() bool {
+	c := r.next()
+	return c == '{' || c == '[' || c == '"' || c == '-' || c >= '0' && c <= '9' || r.letter()
 }
 
 // entries reads what is parted by commas up to the closing byte.
 func (r *reader) entries(closing byte, wanted string, entry func() bool) bool {
-	first, comma := true, -1
+	first, comma := true, -1 // comma is the place of the one read last, -1 behind an entry
 	for {
 		switch c := r.next(); {
 		case c == closing:
@@ -167,15 +183,17 @@ func (r *reader) entries(closing byte, wanted string, entry func() bool) bool {
 			r.pos++
 			return true
 		case c == ',':
-			if comma >= 0 || first {
+			if first || comma >= 0 {
 				r.notes.at(r.pos, "there is a comma too many")
+			} else {
+				comma = r.pos
 			}
-			first, comma = false, r.pos
 			r.pos++
 			continue
-		case !first && comma < 0 && begins(c):
+		case first || comma >= 0:
+		case r.begins():
 			r.notes.at(r.pos, "a comma is missing before %s", r.offending())
-		case !first && comma < 0:
+		default:
 			return r.stop(wanted)
 		}
 		if !entry() {
@@ -204,63 +222,59 @@ func (r *reader) stop(wanted string) bool {
 
 // offending is the piece of text at the reader's place, as a report quotes it.
 func (r *reader) offending() string {
-	rest := string(r.text[r.pos:])
+	rest := r.text[r.pos:]
 	if rest[0] == '"' {
-		if end := strings.IndexAny(rest[1:], "\"\r\n"); end >= 0 {
-			return shown(rest[1 : end+1])
+		if end := bytes.IndexAny(rest[1:], "\"\r\n"); end >= 0 {
+			return shown(string(rest[1 : end+1]))
 		}
-		return shown(rest[1:])
+		return shown(string(rest[1:]))
 	}
-	end := strings.IndexFunc(rest, func(c rune) bool {
-		return !unicode.IsLetter(c) && !unicode.IsDigit(c) && c != '.' && c != '-' && c != '_'
+	if piece := word(rest); len(piece) > 0 {
+		return shown(string(piece))
+	}
+	_, size := utf8.DecodeRune(rest)
+	return shown(string(rest[:size]))
+}
+
+// word is the longest beginning of text that may be meant as one piece: a
+// number, true, or a text whose quotes were forgotten.
+func word(text []byte) []byte {
+	end := bytes.IndexFunc(text, func(ch rune) bool {
+		return !unicode.IsLetter(ch) && !unicode.IsDigit(ch) && !strings.ContainsRune("+-._/", ch)
 	})
-	if end == 0 {
-		_, end = utf8.DecodeRuneInString(rest)
+	if end < 0 {
+		return text
 	}
-	if end > 0 {
-		rest = rest[:end]
-	}
-	return shown(rest)
+	return text[:end]
 }
 
-// run takes the longest piece of bytes that may belong to a number or a word.
-func (r *reader) run(more string) string {
-	start := r.pos
-	for r.pos < len(r.text) {
-		c := r.text[r.pos]
-		if (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && strings.IndexByte(more, c) < 0 {
-			break
-		}
-		r.pos++
-	}
-	return string(r.text[start:r.pos])
+// piece takes a word off the text. finished says that there is more text: a
+// value cut off by the end is not judged, the end is.
+func (r *reader) piece(k kind) (n node, finished bool) {
+	n = node{kind: k, pos: r.pos, text: string(word(r.text[r.pos:]))}
+	r.pos += len(n.text)
+	return n, r.pos < len(r.text) || r.depth == 0
 }
 
-func (r *reader) number() (node, bool) {
-	n := node{kind: isNumber, pos: r.pos}
-	n.text = r.run("+-._")
-	if r.pos == len(r.text) {
-		return n, r.stop("")
-	}
-	if !json.Valid([]byte(n.text)) {
+func (r *reader) number() node {
+	n, finished := r.piece(isNumber)
+	if finished && !json.Valid([]byte(n.text)) {
 		r.notes.at(n.pos, "%s is not a number: put text in double quotes", shown(n.text))
+		n.kind = isFaulty
 	}
-	return n, true
+	return n
 }
 
-func (r *reader) word() (node, bool) {
-	n := node{kind: isWord, pos: r.pos}
-	n.text = r.run("+-._/")
-	if r.pos == len(r.text) {
-		return n, r.stop("")
+func (r *reader) word() node {
+	n, finished := r.piece(isWord)
+	if n.text == "true" || n.text == "false" || n.text == "null" {
+		return n
 	}
-	switch n.text {
-	case "true", "false", "null":
-	default:
+	if finished {
 		r.notes.at(n.pos, "%s must stand in double quotes", shown(n.text))
-		n.kind = isText
 	}
-	return n, true
+	n.kind = isText
+	return n
 }
 
 // string reads a text in double quotes and its escapes.
@@ -310,7 +324,7 @@ func (r *reader) escape() rune {
 	}
 	first, ok := r.hex(pos + 2)
 	if !ok {
-		if pos+6 <= len(r.text) {
+		if bytes.IndexByte(r.text[pos:], '"') >= 0 {
 			r.notes.at(pos, `\u must be followed by four digits of a character's code, for example \u00e9`)
 		}
 		return unicode.ReplacementChar
