@@ -1,0 +1,179 @@
+package digime
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptrace"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/golang-jwt/jwt/v5"
+)
+
+const (
+	maxBody      = 64 << 10 // of an answer; more is cut off and its connection not used again
+	maxTokenBody = 1 << 20  // of answers that hold tokens or keys
+	// answerTime bounds the reading of an answer's body: one that trickles in
+	// forever must not hold up anything. What counts has come with its header.
+	answerTime = 30 * time.Second
+)
+
+// countedConn counts what was handed to the network. A request of which not a
+// byte was handed over cannot have arrived.
+type countedConn struct {
+	net.Conn
+	written atomic.Int64
+}
+
+func (c *countedConn) Write(p []byte) (int, error) {
+	n, err := c.Conn.Write(p)
+	c.written.Add(int64(n))
+	return n, err
+}
+
+// wire follows one request on its connection.
+type wire struct {
+	mu    sync.Mutex // guards the rest
+	conn  *countedConn
+	start int64 // conn.written before the request
+}
+
+func (w *wire) trace() *httptrace.ClientTrace {
+	return &httptrace.ClientTrace{GotConn: func(info httptrace.GotConnInfo) {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.conn = counted(info.Conn)
+		if w.conn != nil {
+			w.start = w.conn.written.Load()
+		}
+	}}
+}
+
+// counted finds the counting connection below TLS, and TLS in TLS to a proxy.
+func counted(conn net.Conn) *countedConn {
+	for {
+		switch c := conn.(type) {
+		case *countedConn:
+			return c
+		case interface{ NetConn() net.Conn }:
+			conn = c.NetConn()
+		default:
+			return nil
+		}
+	}
+}
+
+// used says whether anything of the request may have left this machine.
+func (w *wire) used() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.conn != nil && w.conn.written.Load() > w.start
+}
+
+// watchdog breaks a request off when nothing moves for the time of its stall.
+type watchdog struct {
+	stall  time.Duration
+	timer  *time.Timer
+	cancel context.CancelCauseFunc
+}
+
+func newWatchdog(ctx context.Context, stall time.Duration) (context.Context, *watchdog) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	d := &watchdog{stall: stall, cancel: cancel}
+	d.timer = time.AfterFunc(stall, func() { cancel(errStalled) })
+	return ctx, d
+}
+
+func (d *watchdog) kick() { d.timer.Reset(d.stall) }
+
+func (d *watchdog) stop() {
+	d.timer.Stop()
+	d.cancel(nil)
+}
+
+// reply reads an answer's body: at most limit bytes of it, for at most
+// answerTime, kicking at every piece. A body read to its end leaves the
+// connection fit for the next request.
+func (c *Client) reply(resp *http.Response, limit int64, kick func()) *answer {
+	a := &answer{status: resp.StatusCode, header: resp.Header}
+	c.noteDate(a)
+	// Closing from the timer wakes up a Read that waits for more.
+	timer := time.AfterFunc(answerTime, func() { resp.Body.Close() })
+	defer timer.Stop()
+	defer resp.Body.Close()
+	a.body, a.err = io.ReadAll(io.LimitReader(kicking{resp.Body, kick}, limit+1))
+	if int64(len(a.body)) > limit {
+		a.body, a.err = a.body[:limit], errEndless
+	}
+	return a
+}
+
+type kicking struct {
+	io.Reader
+	kick func()
+}
+
+func (k kicking) Read(p []byte) (int, error) {
+	n, err := k.Reader.Read(p)
+	k.kick()
+	return n, err
+}
+
+// noteDate learns how wrong the local clock is. Pages of captive portals and
+// answers out of a cache have other clocks.
+func (c *Client) noteDate(a *answer) {
+	date, err := http.ParseTime(a.header.Get("Date"))
+	if err != nil || a.html() || a.header.Get("Age") != "" {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.skew, c.skewed = time.Until(date)*-1, true
+}
+
+// signed makes a POST to an address below the base URL; body is JSON or nil.
+func (c *Client) signed(ctx context.Context, where string, k Contract, claims jwt.MapClaims, body []byte) (*http.Request, error) {
+	bearer, err := c.bearer(k, claims)
+	if err != nil {
+		return nil, err
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.base.JoinPath(where).String(), bytes.NewReader(body))
+	if err != nil {
+		return nil, fmt.Errorf("make request: %w", err)
+	}
+	req.GetBody = nil // nothing that is signed is ever sent twice
+	req.Header.Set("Authorization", bearer)
+	req.Header.Set("Content-Type", "application/json") // the Node SDK says so even without a body
+	return req, nil
+}
+
+// call sends a request that has no file for a body and reads its answer.
+// sent says, where no answer came, whether the request may have been carried out.
+func (c *Client) call(ctx context.Context, op string, req *http.Request, limit int64) (a *answer, sent bool, err error) {
+	var w wire
+	began := time.Now()
+	req.Header.Set("User-Agent", c.agent)
+	req.Header.Set("Accept", "application/json")
+	resp, err := c.transport.RoundTrip(req.WithContext(httptrace.WithClientTrace(ctx, w.trace())))
+	if err != nil {
+		c.log.Debug("no answer", "op", op, "took", time.Since(began), "err", networkWords(err))
+		return nil, w.used(), err
+	}
+	a = c.reply(resp, limit, func() {})
+	c.log.Debug("answer", "op", op, "status", a.status, "took", time.Since(began))
+	return a, true, nil
+}
+
+// unanswered makes an error of a request without an answer. The end of the
+// caller's own context is returned as it is, unless there is more to say.
+func unanswered(caller context.Context, op string, lost bool, err error) error {
+	if cause := caller.Err(); cause != nil && !lost {
+		return cause
+	}
+	return &Error{Op: op, Class: Passing, Lost: lost, Err: err}
+}
