@@ -1,0 +1,56 @@
+package store
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+)
+
+// WriteFile replaces a file durably: readers see the old content or the new,
+// and after return a power cut does not change that. The folder must exist.
+// Errors name the step.
+func WriteFile(path string, data []byte, perm fs.FileMode) error {
+	temp, err := writeTemp(path, data, perm)
+	if err != nil {
+		return fmt.Errorf("write %s: %w", path, diskFull(err))
+	}
+	if err := replace(temp, path); err != nil {
+		return fmt.Errorf("write %s: rename: %w", path, errors.Join(diskFull(err), os.Remove(temp)))
+	}
+	if err := syncDir(filepath.Dir(path)); err != nil {
+		return fmt.Errorf("write %s: %w", path, err)
+	}
+	return nil
+}
+
+// writeTemp makes a flushed, hidden file beside path.
+func writeTemp(path string, data []byte, perm fs.FileMode) (temp string, err error) {
+	f, err := os.CreateTemp(filepath.Dir(path), ".digime-*.tmp")
+	if err != nil {
+		return "", fmt.Errorf("create: %w", err)
+	}
+	err = step("set permissions", f.Chmod(perm))
+	if err == nil {
+		_, err = f.Write(data)
+		err = step("write", err)
+	}
+	if err == nil {
+		err = step("flush", f.Sync())
+	}
+	if closeErr := step("close", f.Close()); err == nil {
+		err = closeErr
+	}
+	if err != nil {
+		return "", errors.Join(err, os.Remove(f.Name()))
+	}
+	return f.Name(), nil
+}
+
+func step(name string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%s: %w", name, err)
+}
