@@ -19,8 +19,10 @@ var (
 )
 
 // claimRule lists the claims of one kind of request: all required ones, and no others than required and optional.
-// client_id, nonce and timestamp are in every request and not listed.
+// client_id, nonce and timestamp are in every request and not listed. grant, if any, is the grant_type by which this
+// rule is chosen among several.
 type claimRule struct {
+	grant              string
 	required, optional []string
 }
 
@@ -69,13 +71,16 @@ func checkClaims(claims object, rules []claimRule) (map[string]string, error) {
 			out[name] = string(raw)
 		}
 	}
-	var wrong string
 	for _, rule := range rules {
-		if wrong = rule.mismatch(out); wrong == "" {
-			return out, nil
+		if rule.grant != out["grant_type"] {
+			continue
 		}
+		if wrong := rule.mismatch(out); wrong != "" {
+			return nil, invalid(wrong)
+		}
+		return out, nil
 	}
-	return nil, invalid(wrong)
+	return nil, invalid("grant_type " + strconv.Quote(out["grant_type"]) + " does not belong to this request")
 }
 
 // mismatch says what is wrong with the claims, "" when nothing is.

@@ -30,6 +30,16 @@ type call struct {
 	kind     string
 	contract *contract
 	claims   map[string]string
+
+	fault *queuedFault // what it suffers, nil for nothing
+	spent bool         //  fault has struck
+}
+
+// suffers tells whether the call's fault is of this kind, and counts it as struck then.
+func (c *call) suffers(do string) bool {
+	hit := c.fault != nil && c.fault.Do == do
+	c.spent = c.spent || hit
+	return hit
 }
 
 // reply is an answer not sent yet, so that a fault can still lose or replace it.
@@ -105,6 +115,7 @@ func (s *Server) routes() *http.ServeMux {
 	handle("/", "", func(c *call) (reply, error) {
 		return reply{}, refuse(http.StatusNotFound, "NotFound", "There is no "+c.r.Method+" "+c.r.URL.Path)
 	})
+	s.controls(mux)
 	return mux
 }
 
@@ -119,7 +130,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // serve carries one call through: first who is asking, then what is asked.
 func (s *Server) serve(w http.ResponseWriter, c *call, next func(*call) (reply, error), rules []claimRule) {
-	answer, err := s.answer(c, next, rules)
+	answer, err := s.answer(w, c, next, rules)
 	log := s.log.With("request", c.kind, "path", c.r.URL.Path)
 	if err != nil {
 		log.Info("refused", "err", err)
@@ -130,11 +141,28 @@ func (s *Server) serve(w http.ResponseWriter, c *call, next func(*call) (reply, 
 	}
 }
 
-func (s *Server) answer(c *call, next func(*call) (reply, error), rules []claimRule) (reply, error) {
+func (s *Server) answer(w http.ResponseWriter, c *call, next func(*call) (reply, error), rules []claimRule) (reply, error) {
 	if len(rules) > 0 {
 		if err := s.bearer(c, rules...); err != nil {
 			return reply{}, err
 		}
 	}
-	return next(c)
+	if c.claims["grant_type"] == exchangeRule.grant {
+		c.kind = ReqExchange
+	}
+	if c.fault = s.takeFault(c); c.fault == nil {
+		return next(c)
+	}
+	if c.fault.before() {
+		s.releaseFault(c.fault, true)
+		s.log.Info("fault", "do", c.fault.Do, "request", c.kind)
+		return c.fault.strike(s, w, c), nil
+	}
+	p, err := next(c)
+	lost := err == nil && c.suffers(DoLose)
+	s.releaseFault(c.fault, c.spent)
+	if lost {
+		disconnect(w, "", false)
+	}
+	return p, err
 }

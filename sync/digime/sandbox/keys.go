@@ -65,13 +65,15 @@ type jwk struct {
 
 // serveKeySet answers jwks/oauth: the keys with which the service signs.
 func (s *Server) serveKeySet(*call) (reply, error) {
-	pub := &s.keys.service.PublicKey
-	set := map[string][]jwk{"keys": {{
-		Kid: s.keys.kid,
+	return jsonReply(http.StatusOK, keySet(s.keys.kid, &s.keys.service.PublicKey)), nil
+}
+
+func keySet(kid string, pub *rsa.PublicKey) map[string][]jwk {
+	return map[string][]jwk{"keys": {{
+		Kid: kid,
 		Kty: "RSA",
 		N:   base64.RawURLEncoding.EncodeToString(pub.N.Bytes()),
 		E:   base64.RawURLEncoding.EncodeToString(big.NewInt(int64(pub.E)).Bytes()),
 		PEM: publicPEM(pub),
 	}}}
-	return jsonReply(http.StatusOK, set), nil
 }

@@ -1,12 +1,13 @@
 package sandbox
 
 import (
+	"crypto/rsa"
 	"net/http"
 )
 
 var (
-	refreshRule  = claimRule{required: []string{"grant_type", "refresh_token"}}
-	exchangeRule = claimRule{required: []string{"grant_type", "code", "code_verifier"}}
+	refreshRule  = claimRule{grant: "refresh_token", required: []string{"grant_type", "refresh_token"}}
+	exchangeRule = claimRule{grant: "authorization_code", required: []string{"grant_type", "code", "code_verifier"}}
 )
 
 // serveToken answers oauth/token: a new pair for a refresh token or for an authorization code.
@@ -17,14 +18,11 @@ func (s *Server) serveToken(c *call) (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
-	return s.tokenReply(c, g.claims())
+	return s.signedReply(c, g.claims())
 }
 
 // refreshed exchanges a refresh token for a new pair. The caller holds s.mu.
 func (s *Server) refreshed(c *call) (*grant, error) {
-	if c.claims["grant_type"] != "refresh_token" {
-		return nil, invalid("grant_type must be refresh_token")
-	}
 	value := c.claims["refresh_token"]
 	t, err := s.valid(s.refresh, value, "refresh_token", c.contract.id)
 	if err != nil {
@@ -56,14 +54,32 @@ func (g *grant) claims() map[string]any {
 	}
 }
 
-// tokenReply answers with claims signed by the service; kid and jku say with which key.
-func (s *Server) tokenReply(c *call, claims map[string]any) (reply, error) {
-	header := map[string]string{"alg": "PS512", "typ": "JWT", "kid": s.keys.kid, "jku": s.BaseURL(root(c.r)) + "jwks/oauth"}
-	signed, err := signJWT(s.keys.service, header, claims)
+// signedReply answers with claims signed by the service.
+func (s *Server) signedReply(c *call, claims map[string]any) (reply, error) {
+	key, header := s.signer(c)
+	signed, err := signJWT(key, header, claims)
 	if err != nil {
 		return reply{}, err
 	}
 	return jsonReply(http.StatusOK, map[string]string{"token": signed}), nil
+}
+
+// signer is the key to sign an answer with and the header that names it, unless a fault wants another.
+func (s *Server) signer(c *call) (*rsa.PrivateKey, map[string]string) {
+	header := map[string]string{"alg": "PS512", "typ": "JWT", "kid": s.keys.kid, "jku": s.BaseURL(root(c.r)) + "jwks/oauth"}
+	key := s.keys.service
+	switch {
+	case c.suffers(DoForeignKey):
+		key = s.keys.foreign
+	case c.suffers(DoUnknownKid):
+		key, header["kid"] = s.keys.foreign, "unknown"
+	case c.suffers(DoForeignJKU):
+		key, header["kid"], header["jku"] = s.keys.foreign, foreignKid, c.fault.JKU
+		if c.fault.JKU == "" {
+			header["jku"] = "https://keys.invalid/jwks/oauth"
+		}
+	}
+	return key, header
 }
 
 // root is the address under which the client reached the sandbox.

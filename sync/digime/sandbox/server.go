@@ -64,8 +64,9 @@ type Server struct {
 	users      map[string]*user
 	access     map[string]*token
 	refresh    map[string]*token
+	grants     []*grant // in the order in which they were made
 	nonces     map[string]bool
-	faults     []*Fault
+	faults     []*queuedFault
 	deliveries []Delivery
 	serial     int // numbers users and references
 }

@@ -97,6 +97,7 @@ func (s *Server) newUser() *user {
 // newGrant gives the user a first pair of tokens for the contract. The caller holds s.mu.
 func (s *Server) newGrant(u *user, contractID string, access, refresh time.Duration) *grant {
 	g := &grant{user: u, contract: contractID, consent: randomID(), access: access, refresh: refresh}
+	s.grants = append(s.grants, g)
 	s.renew(g, "")
 	if g.access <= 0 {
 		g.access = defaultAccess
@@ -151,6 +152,16 @@ func (s *Server) KillRefresh(userID string) {
 			t.revoked = true
 		}
 	}
+}
+
+// userOf is the user whom a request is about, whether or not his token is still good. The caller holds s.mu.
+func (s *Server) userOf(claims map[string]string) string {
+	for _, t := range []*token{s.access[claims["access_token"]], s.refresh[claims["refresh_token"]]} {
+		if t != nil {
+			return t.grant.user.id
+		}
+	}
+	return ""
 }
 
 // authorized finds who an access token stands for. An access token lives until it expires, also after a refresh: the
