@@ -19,6 +19,7 @@ import (
 //	POST   /sandbox/users                          {"contract","access":"1h","refresh":"720h","user"?}: a token
 //	POST   /sandbox/users/{user}/expire-access
 //	POST   /sandbox/users/{user}/kill-refresh
+//	POST   /sandbox/decide                         {"link","share":true,"user"?}: {"callback"}, see Decide
 //	GET    /sandbox/foreign-keys                   the key set of DoForeignJKU
 const controlPath = "/sandbox/"
 
@@ -41,6 +42,7 @@ func (s *Server) controls(mux *http.ServeMux) {
 	handle("POST", "fail", s.controlFail)
 	handle("DELETE", "fail", func(*http.Request) (any, error) { s.ClearFaults(); return done, nil })
 	handle("POST", "skew", s.controlSkew)
+	handle("POST", "decide", s.controlDecide)
 	handle("POST", "users", s.controlUser)
 	handle("POST", "users/{user}/expire-access", s.controlExisting(s.ExpireAccess))
 	handle("POST", "users/{user}/kill-refresh", s.controlExisting(s.KillRefresh))
@@ -85,6 +87,21 @@ func (s *Server) controlSkew(r *http.Request) (any, error) {
 	}
 	s.SetSkew(d)
 	return done, nil
+}
+
+func (s *Server) controlDecide(r *http.Request) (any, error) {
+	var in struct {
+		Link, User string
+		Share      bool
+	}
+	if err := readControl(r, &in); err != nil {
+		return nil, err
+	}
+	callback, err := s.Decide(in.Link, in.Share, in.User)
+	if err != nil {
+		return nil, badControl(err)
+	}
+	return map[string]string{"callback": callback}, nil
 }
 
 // controlUser makes a user, or a further token for one, with lifetimes as Go durations.

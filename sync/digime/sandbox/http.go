@@ -111,10 +111,17 @@ func (s *Server) routes() *http.ServeMux {
 	}
 	handle("POST "+apiPath+"permission-access/import", ReqPush, s.servePush, accessRule)
 	handle("POST "+apiPath+"oauth/token", ReqRefresh, s.serveToken, refreshRule, exchangeRule)
+	handle("POST "+apiPath+"oauth/authorize", ReqAuthorize, s.serveAuthorize, authorizeRule)
+	handle("POST "+apiPath+"oauth/token/reference", ReqReference, s.serveReference, referenceRule)
+	handle("GET "+apiPath+"permission-access/accounts", ReqAccounts, s.serveAccounts, accessRule)
 	handle("GET "+apiPath+"jwks/oauth", ReqKeys, s.serveKeySet)
 	handle("/", "", func(c *call) (reply, error) {
 		return reply{}, refuse(http.StatusNotFound, "NotFound", "There is no "+c.r.Method+" "+c.r.URL.Path)
 	})
+	for _, page := range []string{pageAuthorize, pageReauth} {
+		mux.HandleFunc("GET "+onboardPath+page, s.servePage(page))
+		mux.HandleFunc("POST "+onboardPath+page, s.servePage(page))
+	}
 	s.controls(mux)
 	return mux
 }

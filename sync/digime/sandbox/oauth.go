@@ -14,11 +14,19 @@ var (
 func (s *Server) serveToken(c *call) (reply, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	g, err := s.refreshed(c)
+	exchange := s.refreshed
+	if c.kind == ReqExchange {
+		exchange = s.exchanged
+	}
+	g, err := exchange(c)
 	if err != nil {
 		return reply{}, err
 	}
-	return s.signedReply(c, g.claims())
+	token, err := s.signedClaims(c, g.claims())
+	if err != nil {
+		return reply{}, err
+	}
+	return jsonReply(http.StatusOK, map[string]string{"token": token}), nil
 }
 
 // refreshed exchanges a refresh token for a new pair. The caller holds s.mu.
@@ -54,14 +62,10 @@ func (g *grant) claims() map[string]any {
 	}
 }
 
-// signedReply answers with claims signed by the service.
-func (s *Server) signedReply(c *call, claims map[string]any) (reply, error) {
+// signedClaims is a token of the service, as its oauth answers carry it.
+func (s *Server) signedClaims(c *call, claims map[string]any) (string, error) {
 	key, header := s.signer(c)
-	signed, err := signJWT(key, header, claims)
-	if err != nil {
-		return reply{}, err
-	}
-	return jsonReply(http.StatusOK, map[string]string{"token": signed}), nil
+	return signJWT(key, header, claims)
 }
 
 // signer is the key to sign an answer with and the header that names it, unless a fault wants another.

@@ -64,7 +64,10 @@ type Server struct {
 	users      map[string]*user
 	access     map[string]*token
 	refresh    map[string]*token
-	grants     []*grant // in the order in which they were made
+	grants     []*grant            // in the order in which they were made
+	consents   map[string]*consent // by the code in the link
+	codes      map[string]*code    // by the code in the callback
+	sessions   map[string]*session
 	nonces     map[string]bool
 	faults     []*queuedFault
 	deliveries []Delivery
@@ -99,6 +102,9 @@ func New(opt Options) (*Server, error) {
 		users:         map[string]*user{},
 		access:        map[string]*token{},
 		refresh:       map[string]*token{},
+		consents:      map[string]*consent{},
+		codes:         map[string]*code{},
+		sessions:      map[string]*session{},
 		nonces:        map[string]bool{},
 	}
 	s.mux = s.routes()

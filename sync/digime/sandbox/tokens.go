@@ -31,8 +31,9 @@ const (
 
 // user is one person with a library.
 type user struct {
-	id       string
-	accounts []account
+	id      string
+	account account
+	postbox string // the ID of his postbox
 }
 
 // grant is one user's consent for one contract. Its pair of tokens changes with every refresh. Guarded by Server.mu.
@@ -87,9 +88,10 @@ func (s *Server) NewToken(userID, contractID string, access, refresh time.Durati
 	return s.newGrant(u, contractID, access, refresh).tokenJSON(), nil
 }
 
+// newUser makes a user. The caller holds s.mu.
 func (s *Server) newUser() *user {
 	s.serial++
-	u := &user{id: fmt.Sprintf("user-%d", s.serial)}
+	u := &user{id: fmt.Sprintf("user-%d", s.serial), account: newAccount(s.serial, s.now()), postbox: randomID()}
 	s.users[u.id] = u
 	return u
 }
@@ -156,6 +158,9 @@ func (s *Server) KillRefresh(userID string) {
 
 // userOf is the user whom a request is about, whether or not his token is still good. The caller holds s.mu.
 func (s *Server) userOf(claims map[string]string) string {
+	if given := s.codes[claims["code"]]; given != nil {
+		return given.user.id
+	}
 	for _, t := range []*token{s.access[claims["access_token"]], s.refresh[claims["refresh_token"]]} {
 		if t != nil {
 			return t.grant.user.id
