@@ -1,0 +1,100 @@
+package watcher
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"time"
+)
+
+// ChangingError lists files that did not settle while Once was waiting.
+type ChangingError struct {
+	Folder string
+	Paths  []string
+}
+
+func (e *ChangingError) Error() string {
+	return fmt.Sprintf("folder %s: %d files are still being written, or are open in another program", e.Folder, len(e.Paths))
+}
+
+// FolderError says that a folder could not be scanned.
+type FolderError struct{ Status Status }
+
+func (e *FolderError) Error() string {
+	return fmt.Sprintf("folder %s is %s: %s", e.Status.Path, e.Status.State, e.Status.Reason)
+}
+
+// patience is how long Once waits for files that keep changing.
+func patience(settle time.Duration) time.Duration { return 3*settle + 10*time.Second }
+
+// Once scans every folder and calls emit with each file that settles, one at a
+// time. It waits a while for files that are changing. An error of emit ends it;
+// else the errors are joined, each a *FolderError or a *ChangingError.
+func Once(ctx context.Context, folders []Folder, known func(File) bool, log *slog.Logger, emit func(File) error) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	w := New(folders, known, log)
+	results := make(chan error, len(w.trees))
+	for _, t := range w.trees {
+		t.Mode = ModePoll
+		go func() { results <- t.pass(ctx) }()
+	}
+	var errs []error
+	for left := len(w.trees); left > 0; {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case f := <-w.files:
+			if err := emit(f); err != nil {
+				return err
+			}
+		case err := <-results:
+			errs = append(errs, err)
+			left--
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// pass runs until the folder is scanned and all of it has settled and is handed over.
+func (t *tree) pass(ctx context.Context) error {
+	var deadline time.Time
+	var result error
+	t.loop(ctx, func(now time.Time) bool {
+		status := t.snapshot(now)
+		switch {
+		case t.id == "":
+			result = &FolderError{status}
+			return true
+		case !t.swept:
+			return false
+		case deadline.IsZero():
+			deadline = now.Add(patience(t.Settle))
+		}
+		if status.Settling > 0 && now.After(deadline) {
+			result = &ChangingError{t.Path, t.unsettled()}
+			return true
+		}
+		return status.Settling == 0
+	})
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	return result
+}
+
+// unsettled lists the files that are not handed over yet.
+func (t *tree) unsettled() []string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	var paths []string
+	for path := range t.settler.items {
+		if t.settler.waits(path) {
+			paths = append(paths, path)
+		}
+	}
+	slices.Sort(paths)
+	return paths
+}

@@ -1,0 +1,233 @@
+package watcher
+
+import (
+	"context"
+	"log/slog"
+	"math/rand/v2"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// hangAfter is how long one step may take before the folder is said to hang.
+const hangAfter = 30 * time.Second
+
+// tree watches one folder. Its goroutine alone touches the fields above mu.
+type tree struct {
+	Folder
+	filter *filter
+	known  func(File) bool
+	out    chan<- File
+	log    *slog.Logger
+
+	real      string // Path without symbolic links; of the folder found last
+	id        string // its identity, "" while it is missing
+	mount     bool   // it was a mount point when it was found
+	watches   *watchset
+	gatherers sync.WaitGroup
+	shrank    bool // watches had ended by themselves at the last check
+	plan      schedule
+	sweep     *sweep
+	swept     bool // the folder was scanned to the end at least once
+	offered   offer
+	lossSaid  bool // the log says that the folder is not there
+
+	rescan chan struct{}
+	inbox  *inbox
+	hang   hang
+
+	mu      sync.Mutex // guards all below; never held during I/O
+	settler *settler
+	status  Status // with the Reason of its State only
+	polled  string // why it is polled, "" when it is not
+	partial string // which part of it cannot be read
+}
+
+func newTree(f Folder, known func(File) bool, out chan<- File, log *slog.Logger) *tree {
+	f.Path = filepath.Clean(f.Path)
+	return &tree{
+		Folder:  f,
+		filter:  newFilter(f),
+		known:   known,
+		out:     out,
+		log:     log.With("folder", f.Path),
+		plan:    schedule{jitter: byAFifth},
+		rescan:  make(chan struct{}, 1),
+		inbox:   newInbox(),
+		settler: newSettler(f.Settle),
+		status:  Status{Path: f.Path, State: StateMissing, Reason: "not looked at yet"},
+	}
+}
+
+func byAFifth(d time.Duration) time.Duration {
+	return d - d/5 + rand.N(2*d/5+1)
+}
+
+func (t *tree) run(ctx context.Context) {
+	t.loop(ctx, func(time.Time) bool { return false })
+}
+
+// loop does what is due, offers what has settled, and waits for more, until ctx
+// ends or finished says so.
+func (t *tree) loop(ctx context.Context, finished func(now time.Time) bool) {
+	defer t.gatherers.Wait()
+	defer t.closeWatches()
+	t.plan.root = time.Now()
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for ctx.Err() == nil {
+		t.hang.enter(time.Now())
+		more := t.work(time.Now())
+		file, offering := t.head(time.Now())
+		t.hang.leave()
+		if !more && !offering && finished(time.Now()) {
+			return
+		}
+		var out chan<- File
+		if offering {
+			out = t.out
+		}
+		timer.Reset(t.pause(more, time.Now()))
+		select {
+		case <-ctx.Done():
+		case out <- file:
+			t.handedOver(file, time.Now())
+		case <-t.inbox.wake:
+			t.plan.hinted(time.Now())
+		case <-t.rescan:
+			t.plan.root, t.plan.scan = time.Now(), time.Now() // both: it may be missing
+		case <-timer.C:
+		}
+	}
+}
+
+// work does a slice of what is due; more says that it left something for at once.
+func (t *tree) work(now time.Time) (more bool) {
+	if past(t.plan.root, now) {
+		t.checkRoot(now)
+	}
+	if t.id == "" {
+		t.plan.lost()
+		return false
+	}
+	if past(t.plan.rebuild, now) {
+		t.plan.rebuild = time.Time{}
+		t.openWatches(now)
+		t.plan.scan = now
+	}
+	if at, ok := t.wake(); ok && past(at, now) {
+		t.plan.hinted(now)
+	}
+	if past(t.plan.look, now) {
+		t.look(now)
+	}
+	if past(t.plan.scan, now) && (t.sweep == nil || !t.sweep.full) {
+		t.beginScan()
+	}
+	if t.sweep != nil {
+		t.sweepSome(now)
+	}
+	return t.sweep != nil
+}
+
+// pause is how long to wait when nothing else happens.
+func (t *tree) pause(more bool, now time.Time) time.Duration {
+	if more || t.offered.undecided {
+		return 0
+	}
+	at := t.plan.next()
+	if due, ok := t.wake(); ok && t.id != "" && due.Before(at) && t.plan.look.IsZero() {
+		at = due
+	}
+	if t.offered.path != "" {
+		at = earlier(at, t.offered.checked.Add(offerStale))
+	}
+	return max(at.Sub(now), 0)
+}
+
+func earlier(a, b time.Time) time.Time {
+	if b.Before(a) {
+		return b
+	}
+	return a
+}
+
+func (t *tree) wake() (time.Time, bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.settler.wake()
+}
+
+// observe hands what a look found to the settler, unless it is known already.
+func (t *tree) observe(f File, now time.Time) {
+	t.mu.Lock()
+	ask := t.settler.news(f, now)
+	t.mu.Unlock()
+	known := false
+	if ask {
+		plain := f
+		plain.Err = nil
+		known = t.known(plain)
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if known {
+		t.settler.forget(f.Path)
+		return
+	}
+	t.settler.observe(f, now)
+}
+
+func (t *tree) forget(path string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.settler.forget(path)
+}
+
+func (t *tree) isSettling(path string) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.settler.waits(path)
+}
+
+// snapshot is the folder's status; one that hangs says so.
+func (t *tree) snapshot(now time.Time) Status {
+	t.mu.Lock()
+	s := t.status
+	s.Settling = t.settler.pending
+	if s.State == StateOK {
+		s.Reason = strings.Trim(t.polled+"; "+t.partial, "; ")
+	}
+	t.mu.Unlock()
+	if d := t.hang.since(now); d > 0 {
+		s.State = StateUnreadable
+		s.Reason = "the folder has not answered for " + d.Round(time.Second).String()
+	}
+	return s
+}
+
+func (t *tree) update(change func(*Status)) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	change(&t.status)
+}
+
+// hang tells others that a step takes long: a network folder can hold a system call for hours.
+type hang struct {
+	began atomic.Pointer[time.Time] // nil between steps
+	said  atomic.Bool
+}
+
+func (h *hang) enter(now time.Time) { h.began.Store(&now) }
+func (h *hang) leave()              { h.began.Store(nil) }
+
+// since says for how long the folder has hung, 0 when it does not.
+func (h *hang) since(now time.Time) time.Duration {
+	began := h.began.Load()
+	if began == nil || now.Sub(*began) < hangAfter {
+		return 0
+	}
+	return now.Sub(*began)
+}

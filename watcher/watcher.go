@@ -1,0 +1,192 @@
+// Package watcher says which files of the watched folders have stopped changing.
+//
+// The scan is the truth and events are only a hint: what fsnotify reports (or
+// loses: its queues overflow, unmounts and network folders are silent) merely
+// decides how soon a name is looked at. Every folder is scanned at the start,
+// at jittered intervals, after anything fsnotify complains of, and when asked.
+//
+//	inbox     names the events spoke of, by directory; filled without any I/O
+//	look      one name becomes one File: exclusions, link, sidecar, signatures
+//	settler   pure: which Files have been the same for Folder.Settle, and which were handed over
+//	verify    the file is opened once more, just before it is offered on Files
+//	schedule  pure: when to look, scan, check the folder itself and watch anew
+//
+// One goroutine owns all of that for one folder, so that a folder which hangs
+// stops no other. It stores nothing: a file is remembered only while it settles,
+// waits in line, or was handed over less than a minute ago without the known
+// predicate having answered yes. A million known files cost a lookup each.
+//
+// Left out on purpose: reading sidecars, hashing, and every lasting state. That
+// a file has vanished is not reported either; whoever opens it will see.
+package watcher
+
+import (
+	"context"
+	"log/slog"
+	"path/filepath"
+	"sync"
+	"time"
+)
+
+// Sig says whether a file is still the same; all zero when there is none.
+type Sig struct {
+	Size       int64  // bytes
+	ModTime    int64  // Unix nanoseconds
+	ChangeTime int64  // Unix nanoseconds of the inode's change; 0 where the system has none (Windows)
+	ID         string // inode number; "" on Windows and on file systems that renumber (FAT, FUSE, network)
+}
+
+// Folder is what to watch. Its patterns are those of doublestar, matched
+// without regard to case: against the slash-separated path relative to Path,
+// and against the base name when the pattern holds no slash.
+type Folder struct {
+	Path      string   // absolute
+	Recursive bool     // else only files directly in Path
+	Include   []string // none means every file
+	Exclude   []string // wins over Include; also prunes directories
+	Settle    time.Duration
+	Mode      string // auto, events or poll; "" is auto
+}
+
+// File is a file that has settled, with the sidecar that describes it. With
+// Orphan set it is a sidecar that describes no file.
+type File struct {
+	Folder     string // Folder.Path
+	Path       string // absolute, its raw bytes
+	Sig        Sig
+	Sidecar    string // absolute path, "" when there is none
+	SidecarSig Sig
+	Orphan     bool
+	// Err says why the file cannot be described: its sidecar is ambiguous
+	// (*sidecar.AmbiguousError) or no plain file, or one of the two cannot be opened (fs.ErrPermission).
+	Err error
+}
+
+// Status is what is known of one folder.
+type Status struct {
+	Path     string
+	State    string // ok, missing or unreadable
+	Watch    string // events or poll; "" before the folder was first found
+	Reason   string // why it is polled, missing or unreadable, in words
+	LastScan time.Time
+	Settling int // files that are not yet handed over
+	Ignored  int // files the exclusions left out in the last scan
+}
+
+// The states of a folder.
+const (
+	StateOK         = "ok"
+	StateMissing    = "missing"
+	StateUnreadable = "unreadable"
+)
+
+// The ways to watch a folder: Folder.Mode, and Status.Watch but for ModeAuto.
+const (
+	ModeAuto   = "auto"
+	ModeEvents = "events"
+	ModePoll   = "poll"
+)
+
+// stopGrace is how long Run waits for a folder that hangs in a system call.
+const stopGrace = 2 * time.Second
+
+// Watcher watches folders. Make one with New.
+type Watcher struct {
+	trees []*tree
+	files chan File
+	log   *slog.Logger
+}
+
+// New prepares a Watcher; nothing happens before Run. The known predicate says
+// that the store has this very file with this very sidecar already, so that it
+// is neither settled nor handed over. It is asked with Err unset, from several
+// goroutines, for every file of every scan. It should answer no for a file that was last
+// handed over with an Err, or that file is tried again only when it changes.
+func New(folders []Folder, known func(File) bool, log *slog.Logger) *Watcher {
+	w := &Watcher{files: make(chan File), log: log}
+	for _, f := range folders {
+		w.trees = append(w.trees, newTree(f, known, w.files, log))
+	}
+	return w
+}
+
+// Run watches until ctx ends and then returns nil. A folder that cannot be
+// watched is no error: its Status says what is the matter.
+func (w *Watcher) Run(ctx context.Context) error {
+	var wg sync.WaitGroup
+	for _, t := range w.trees {
+		wg.Go(func() { t.run(ctx) })
+	}
+	watchdog := time.NewTicker(hangAfter / 2)
+	defer watchdog.Stop()
+	for ctx.Err() == nil {
+		select {
+		case <-ctx.Done():
+		case <-watchdog.C:
+			w.sayHanging()
+		}
+	}
+	done := make(chan struct{})
+	go func() {
+		wg.Wait()
+		close(done)
+	}()
+	select {
+	case <-done:
+	case <-time.After(stopGrace):
+		w.log.Warn("a watched folder does not answer, stopping without it")
+	}
+	return nil
+}
+
+// sayHanging logs each folder that has begun or ceased to hang.
+func (w *Watcher) sayHanging() {
+	for _, t := range w.trees {
+		switch said, hangs := t.hang.said.Load(), t.hang.since(time.Now()) > 0; {
+		case hangs && !said:
+			t.log.Warn("folder does not answer")
+			t.hang.said.Store(true)
+		case said && !hangs:
+			t.log.Info("folder answers again")
+			t.hang.said.Store(false)
+		}
+	}
+}
+
+// Files hands over settled files one by one. It is unbuffered and never
+// closed; the consumer may be as slow as it likes.
+func (w *Watcher) Files() <-chan File { return w.files }
+
+// Rescan has a folder, or all of them for "", scanned now. It never blocks.
+func (w *Watcher) Rescan(folder string) {
+	for _, t := range w.trees {
+		if folder != "" && filepath.Clean(folder) != t.Path {
+			continue
+		}
+		select {
+		case t.rescan <- struct{}{}:
+		default: // one is asked for already
+		}
+	}
+}
+
+// Status says how each folder fares, in the order given to New.
+func (w *Watcher) Status() []Status {
+	all := make([]Status, 0, len(w.trees))
+	for _, t := range w.trees {
+		all = append(all, t.snapshot(time.Now()))
+	}
+	return all
+}
+
+// Settling says whether the file (or the sidecar without one) is still settling
+// or waiting to be handed over.
+func (w *Watcher) Settling(path string) bool {
+	path = filepath.Clean(path)
+	for _, t := range w.trees {
+		if t.isSettling(path) {
+			return true
+		}
+	}
+	return false
+}
