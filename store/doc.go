@@ -22,12 +22,13 @@
 //	queue.1      library 0 due(8) sequence(8)      path
 //	pushing.1    as in delivered.1                 path whose content is being pushed
 //	after.1      path                              the file's after-action is still to do
+//	open.1       path                              the file is neither delivered, duplicate nor ignored
 //	holds.1      library                           Hold
 //
 // Numbers are big-endian. A value is a version byte, the state's byte (files.1
 // only, else 0), a CRC-32C over bucket, key and value, and then JSON or the
-// path: bbolt's pages carry no checksum of their own. queue.1, pushing.1 and
-// after.1 follow from files.1 and change in the same transaction.
+// path: bbolt's pages carry no checksum of their own. queue.1, pushing.1,
+// after.1 and open.1 follow from files.1 and change in the same transaction.
 //
 // # What must hold
 //

@@ -43,6 +43,11 @@ type entryLine struct {
 	Raw raw `json:"raw,omitempty"` // base64
 }
 
+// texts are the fields that may be other than UTF-8.
+func (e *Entry) texts() map[string]*string {
+	return map[string]*string{"path": &e.Path, "dest": &e.Dest, "library": &e.Library, "folder": &e.Folder, "sidecar": &e.Sidecar}
+}
+
 // entryOf makes the log's entry about a file.
 func entryOf(event string, f *File, now time.Time) Entry {
 	return Entry{
@@ -64,11 +69,9 @@ func (e *Entry) file() File {
 // line is `<crc32c hex> <json>\n`.
 func (e Entry) line() ([]byte, error) {
 	l := entryLine{Entry: e}
-	l.Raw.hide("path", &l.Path)
-	l.Raw.hide("dest", &l.Dest)
-	l.Raw.hide("library", &l.Library)
-	l.Raw.hide("folder", &l.Folder)
-	l.Raw.hide("sidecar", &l.Sidecar)
+	for name, text := range l.texts() {
+		l.Raw.hide(name, text)
+	}
 	data, err := json.Marshal(&l)
 	if err != nil {
 		return nil, fmt.Errorf("encode audit entry: %w", err)
@@ -97,10 +100,8 @@ func parseLine(line []byte) (Entry, error) {
 	if err := json.Unmarshal(data, &l); err != nil {
 		return Entry{}, fmt.Errorf("decode audit entry: %w", err)
 	}
-	l.Raw.show("path", &l.Path)
-	l.Raw.show("dest", &l.Dest)
-	l.Raw.show("library", &l.Library)
-	l.Raw.show("folder", &l.Folder)
-	l.Raw.show("sidecar", &l.Sidecar)
+	for name, text := range l.texts() {
+		l.Raw.show(name, text)
+	}
 	return l.Entry, nil
 }

@@ -23,11 +23,11 @@ func (s *Store) Get(path string) (f File, ok bool, err error) {
 
 // Known says whether a file with these signatures needs no work before the
 // queue: it was seen just like this, or delivered just like this whatever its
-// sidecar says now. A file that was ignored, also because it had gone, is never
-// known. What cannot be read is not known either.
+// sidecar says now. A file that was ignored, also because it had gone, or was
+// moved away, is never known. What cannot be read is not known either.
 func (s *Store) Known(path string, sig, sidecarSig Sig) bool {
 	f, ok, err := s.Get(path)
-	if err != nil || !ok || f.Sig != sig || f.State == Ignored {
+	if err != nil || !ok || f.Sig != sig || f.State == Ignored || f.MovedTo != "" {
 		return false
 	}
 	return f.State == Delivered || f.State == Duplicate || f.SidecarSig == sidecarSig
@@ -53,10 +53,37 @@ func (s *Store) Put(f File) error {
 			r.SHA256, r.Dest = old.SHA256, old.Dest
 			r.Attempts, r.Doubts, r.Begun, r.Released = old.Attempts, old.Doubts, old.Begun, old.Released
 		}
-		r.UpdatedAt, r.NextAttempt = time.Now().UTC(), time.Time{}
-		if r.Since = r.UpdatedAt; old.State == r.State {
+		r.NextAttempt = time.Time{}
+		if r.State != Delivered && r.State != Duplicate {
+			r.After = "" // what is not delivered is neither moved nor deleted
+		}
+		r.touch(&old)
+		return t.save(&old, &r)
+	})
+}
+
+// touch sets the times that the caller left open.
+func (r *record) touch(old *record) {
+	if r.UpdatedAt.IsZero() || r.UpdatedAt.Equal(old.UpdatedAt) {
+		r.UpdatedAt = time.Now().UTC()
+	}
+	if r.Since.IsZero() {
+		r.Since = r.UpdatedAt
+		if old.State == r.State {
 			r.Since = old.Since
 		}
+	}
+}
+
+// SetMoved records where a file was moved after its delivery or refusal, if the path is still known.
+func (s *Store) SetMoved(path, target string) error {
+	return s.commit(func(t *txn) error {
+		old, ok, err := t.get(path)
+		if err != nil || !ok || old.MovedTo == target {
+			return err
+		}
+		r := old
+		r.MovedTo = target
 		return t.save(&old, &r)
 	})
 }
@@ -130,31 +157,40 @@ func (s *Store) Counts() (map[State]int, error) {
 }
 
 // AfterPending hands every delivered or duplicate file whose after-action is
-// still to do to fn, which may call AfterDone.
+// still to do to fn, which may use the Store.
 func (s *Store) AfterPending(fn func(File) error) error {
-	late := map[string]bool{}
+	done := map[string]bool{}
 	for _, l := range s.lateDone() {
-		late[l.path] = true
+		done[l.path] = true
 	}
+	return s.indexed(afterBucket, func(r *record) bool { return r.afterDue() && !done[r.Path] }, fn)
+}
+
+// Unfinished hands every file that is neither delivered, duplicate nor ignored
+// to fn, which may use the Store. It costs nothing for the others.
+func (s *Store) Unfinished(fn func(File) error) error {
+	return s.indexed(openBucket, (*record).unfinished, fn)
+}
+
+// indexed hands the files whose paths are the keys of a bucket to fn, a page at a time.
+func (s *Store) indexed(bucket []byte, want func(*record) bool, fn func(File) error) error {
 	for from := []byte{}; from != nil; {
 		var page []File
 		err := s.view(func(t *txn) error {
-			c := t.bucket(afterBucket).Cursor()
+			c := t.bucket(bucket).Cursor()
 			k, _ := c.Seek(from)
-			n := 0
-			for ; k != nil && n < pageSize; k, _ = c.Next() {
-				n++
-				from = append(bytes.Clone(k), 0)
+			from = nil
+			for n := 0; k != nil && n < pageSize; k, _ = c.Next() {
 				r, ok, err := t.get(string(k))
 				if err != nil {
 					return err
 				}
-				if ok && r.afterDue() && !late[r.Path] {
+				if ok && want(&r) {
 					page = append(page, r.File)
 				}
-			}
-			if n < pageSize {
-				from = nil
+				if n++; n == pageSize {
+					from = append(bytes.Clone(k), 0)
+				}
 			}
 			return nil
 		})

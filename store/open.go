@@ -43,6 +43,7 @@ type Store struct {
 	mu      sync.Mutex // guards what follows, for moments
 	pending []*change
 	late    []late
+	given   map[string]string // content to the path Next handed it out for
 	damaged *DamagedError
 	closing bool
 }
@@ -54,7 +55,7 @@ func Open(dir string, log *slog.Logger) (*Store, error) {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	s := &Store{dir: dir, path: filepath.Join(dir, dbName), log: log}
+	s := &Store{dir: dir, path: filepath.Join(dir, dbName), log: log, given: map[string]string{}}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make state folder: %w", err)
 	}

@@ -48,6 +48,9 @@ func (t *txn) place(old, r *record, now time.Time) error {
 		return err
 	}
 	f := r.File
+	r.MovedTo = "" // it was seen where it is
+	r.Attempts, r.Doubts, r.Begun, r.Released = 0, 0, false, false
+	r.Reason, r.Hint, r.Code, r.Message, r.NextAttempt = "", "", "", "", time.Time{}
 	switch {
 	case known && !f.Again && d.Path == f.Path:
 		t.placeOwn(old, r, d)
@@ -61,7 +64,7 @@ func (t *txn) place(old, r *record, now time.Time) error {
 		r.Sig, r.SidecarSig, r.Sidecar, r.Folder, r.After = f.Sig, f.SidecarSig, f.Sidecar, f.Folder, f.After
 		r.Again = r.Again || f.Again
 	default:
-		r.State, r.QueuedAt, r.Since, r.NextAttempt = Queued, r.UpdatedAt, r.UpdatedAt, time.Time{}
+		r.State, r.QueuedAt, r.Since = Queued, r.UpdatedAt, r.UpdatedAt
 		if old.same(&f) && !f.Again {
 			r.Attempts, r.Doubts, r.Begun, r.Released = old.Attempts, old.Doubts, old.Begun, old.Released
 		}
@@ -77,7 +80,7 @@ func (t *txn) placeOwn(old, r *record, d delivery) {
 	if old.same(&f) && old.State == Delivered {
 		*r = *old
 		r.Sig, r.SidecarSig, r.Sidecar, r.Folder = f.Sig, f.SidecarSig, f.Sidecar, f.Folder
-		r.UpdatedAt = f.UpdatedAt
+		r.UpdatedAt, r.MovedTo = f.UpdatedAt, ""
 	}
 	r.State, r.DeliveredAt, r.Since, r.Doubtful = Delivered, d.Time, d.Time, d.Doubtful
 	r.After = old.After
@@ -88,7 +91,8 @@ func (t *txn) placeOwn(old, r *record, d delivery) {
 
 // Next returns the first file of a library that is not to be skipped, in the
 // order of due time and arrival, and when it is due, which may be later than
-// now. A file whose content is being pushed under another name is passed over.
+// now. A file whose content is being pushed, or was handed out by Next and has
+// not come to Begin or Defer yet, under another name is passed over.
 // skip runs outside any transaction. An entry with Begun set was being pushed
 // when the program stopped.
 func (s *Store) Next(lane string, now time.Time, skip func(path string) bool) (f File, due time.Time, ok bool, err error) {
@@ -108,12 +112,45 @@ func (s *Store) Next(lane string, now time.Time, skip func(path string) bool) (f
 			if err != nil {
 				return File{}, time.Time{}, false, err
 			}
-			if ready {
+			if ready && s.handOut(&r) {
 				return r.File, r.dueTime(now), true, nil
 			}
 		}
 	}
 	return File{}, time.Time{}, false, nil
+}
+
+// handOut remembers that a file is about to be pushed: of two with the same
+// content for the same library only one may be.
+func (s *Store) handOut(r *record) bool {
+	key := string(contentKey(r.Dest, r.SHA256))
+	s.mu.Lock()
+	other, given := s.given[key]
+	if !given {
+		s.given[key] = r.Path
+	}
+	s.mu.Unlock()
+	if !given || other == r.Path {
+		return true
+	}
+	f, ok, err := s.Get(other)
+	if err != nil || ok && f.SHA256 == r.SHA256 && f.Dest == r.Dest && f.State != Delivered && (f.State == Queued || f.State == Retrying || f.State == Held || f.State == Pushing) {
+		return false
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.given[key] = r.Path // the other has other content by now
+	return true
+}
+
+// takeBack ends what handOut began.
+func (s *Store) takeBack(f File) {
+	key := string(contentKey(f.Dest, f.SHA256))
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.given[key] == f.Path {
+		delete(s.given, key)
+	}
 }
 
 // queuePage copies up to n paths of a lane, and where to go on, nil at the end.
@@ -184,29 +221,27 @@ func (s *Store) Lanes() (lanes []string, err error) {
 
 // Begin records that a push begins, before the cloud hears of it; released
 // says that the whole body may leave without a further step. It returns false
-// when there is nothing to push: the file's State is then duplicate or
-// delivered, or still queued because the same content is being pushed under
-// another name, after which its turn comes. ErrNotQueued if the file has left the queue.
+// when there is nothing to push: the content was delivered meanwhile, the State
+// is duplicate or delivered then, or the file has left the queue. The file it
+// returns may have other content, and another destination, than Next said.
 func (s *Store) Begin(path string, now time.Time, released bool) (f File, ok bool, err error) {
 	err = s.commit(func(t *txn) error {
 		old, found, err := t.get(path)
-		if err != nil {
+		f, ok = old.File, false
+		if err != nil || !found || !old.queued() {
 			return err
-		}
-		if !found || !old.queued() {
-			return ErrNotQueued
 		}
 		r := old
-		ok, err = t.begin(&r, now, released)
-		f = r.File
-		if err != nil || r.File == old.File {
+		if ok, err = t.begin(&r, now, released); err != nil {
 			return err
 		}
+		f = r.File
 		return t.save(&old, &r)
 	})
 	if err != nil {
 		return File{}, false, fmt.Errorf("begin push: %w", err)
 	}
+	s.takeBack(f)
 	return f, ok, nil
 }
 
@@ -226,10 +261,13 @@ func (t *txn) begin(r *record, now time.Time, released bool) (ok bool, err error
 		return false, nil
 	}
 	other, err := t.text(pushingBucket, key)
-	if err != nil || other != "" && other != r.Path {
+	if err != nil {
 		return false, err
 	}
-	r.setState(Pushing, now)
+	if other != "" && other != r.Path {
+		return false, ErrSameContent
+	}
+	r.State, r.UpdatedAt = Pushing, now.UTC()
 	r.Begun, r.Released = true, released
 	r.Attempts++
 	return true, nil
@@ -237,20 +275,13 @@ func (t *txn) begin(r *record, now time.Time, released bool) (ok bool, err error
 
 // settle takes a record out of the queue: nothing of an attempt is open any more.
 func (r *record) settle(state State, now time.Time) {
-	r.setState(state, now)
+	r.State, r.UpdatedAt, r.Since = state, now.UTC(), now.UTC()
 	r.Seq, r.Due, r.NextAttempt = 0, 0, time.Time{}
 	r.Begun, r.Released, r.Again = false, false, false
 }
 
-func (r *record) setState(state State, now time.Time) {
-	r.UpdatedAt = now.UTC()
-	if r.State != state {
-		r.State, r.Since = state, r.UpdatedAt
-	}
-}
-
 // Released records that the last chunk of the running attempt may leave.
-// ErrNotQueued if the file has other content by now: the push must be broken off.
+// ErrNotPushing if the file has other content by now: the push must be broken off.
 func (s *Store) Released(path string) error {
 	err := s.commit(func(t *txn) error {
 		old, ok, err := t.get(path)
@@ -258,7 +289,7 @@ func (s *Store) Released(path string) error {
 			return err
 		}
 		if !ok || old.State != Pushing || !old.Begun {
-			return ErrNotQueued
+			return ErrNotPushing
 		}
 		if old.Released {
 			return nil
@@ -333,18 +364,16 @@ func (s *Store) Defer(f File, due time.Time) error {
 			return err
 		}
 		r := record{File: f}
-		r.UpdatedAt = time.Now().UTC()
+		r.touch(&old)
 		r.Sig, r.SidecarSig, r.Sidecar = old.Sig, old.SidecarSig, old.Sidecar
 		r.NextAttempt = time.Unix(0, unixNano(due)).UTC()
-		if r.Since = old.Since; r.State != old.State {
-			r.Since = r.UpdatedAt
-		}
 		r.Seq, r.Due = old.Seq, unixNano(due) // among those due at one time the order of arrival stays
 		return t.save(&old, &r)
 	})
 	if err != nil {
 		return fmt.Errorf("defer: %w", err)
 	}
+	s.takeBack(f)
 	return nil
 }
 

@@ -23,9 +23,10 @@ var (
 	queueBucket     = []byte("queue.1")
 	pushingBucket   = []byte("pushing.1")
 	afterBucket     = []byte("after.1")
+	openBucket      = []byte("open.1")
 	holdsBucket     = []byte("holds.1")
 
-	sealedBuckets = [][]byte{filesBucket, deliveredBucket, queueBucket, pushingBucket, afterBucket, holdsBucket}
+	sealedBuckets = [][]byte{filesBucket, deliveredBucket, queueBucket, pushingBucket, afterBucket, openBucket, holdsBucket}
 
 	schemaKey = []byte("schema")
 	auditKey  = []byte("audit")
@@ -93,14 +94,19 @@ func (r raw) show(name string, s *string) {
 	}
 }
 
+// texts are the fields that may be other than UTF-8.
+func (r *record) texts() map[string]*string {
+	return map[string]*string{
+		"folder": &r.Folder, "library": &r.Library, "dest": &r.Dest, "sidecar": &r.Sidecar, "note": &r.Note, "moved_to": &r.MovedTo,
+	}
+}
+
 func (r *record) encode() ([]byte, error) {
 	c := *r
 	c.Raw = nil
-	c.Raw.hide("folder", &c.Folder)
-	c.Raw.hide("library", &c.Library)
-	c.Raw.hide("dest", &c.Dest)
-	c.Raw.hide("sidecar", &c.Sidecar)
-	c.Raw.hide("note", &c.Note)
+	for name, text := range c.texts() {
+		c.Raw.hide(name, text)
+	}
 	data, err := json.Marshal(&c)
 	if err != nil {
 		return nil, fmt.Errorf("encode file record: %w", err)
@@ -118,11 +124,9 @@ func decodeRecord(key, value []byte) (record, error) {
 		return r, fmt.Errorf("decode file record: %w", err)
 	}
 	r.Path = string(key)
-	r.Raw.show("folder", &r.Folder)
-	r.Raw.show("library", &r.Library)
-	r.Raw.show("dest", &r.Dest)
-	r.Raw.show("sidecar", &r.Sidecar)
-	r.Raw.show("note", &r.Note)
+	for name, text := range r.texts() {
+		r.Raw.show(name, text)
+	}
 	r.Raw = nil
 	return r, nil
 }

@@ -127,6 +127,11 @@ func (t *txn) unlink(r *record) error {
 			return err
 		}
 	}
+	if r.unfinished() {
+		if err := t.del(openBucket, []byte(r.Path)); err != nil {
+			return err
+		}
+	}
 	if r.State != Pushing {
 		return nil
 	}
@@ -150,6 +155,11 @@ func (t *txn) link(r *record) error {
 			return err
 		}
 	}
+	if r.unfinished() {
+		if err := t.put(openBucket, []byte(r.Path), seal(openBucket, []byte(r.Path), 0, nil)); err != nil {
+			return err
+		}
+	}
 	if r.State != Pushing {
 		return nil
 	}
@@ -159,6 +169,10 @@ func (t *txn) link(r *record) error {
 
 func (r *record) afterDue() bool {
 	return r.After != "" && (r.State == Delivered || r.State == Duplicate)
+}
+
+func (r *record) unfinished() bool {
+	return r.State != Delivered && r.State != Duplicate && r.State != Ignored
 }
 
 // enqueue gives the record a place in the queue.

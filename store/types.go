@@ -37,7 +37,7 @@ type Sig struct {
 }
 
 // File is what is known of one file. Path, the key, is raw bytes as the system
-// gave them, as are Folder, Library, Dest, Sidecar and Note.
+// gave them, as are Folder, Library, Dest, Sidecar, Note and MovedTo.
 type File struct {
 	Path    string `json:"-"`
 	Folder  string `json:"folder,omitzero"`
@@ -62,14 +62,15 @@ type File struct {
 	Doubtful bool `json:"doubtful,omitzero"` // delivered, perhaps twice
 	Again    bool `json:"again,omitzero"`    // to be pushed although it was delivered
 
-	Since       time.Time `json:"since,omitzero"` // when the state began
+	Since       time.Time `json:"since,omitzero"` // since when it stands like this, across attempts
 	QueuedAt    time.Time `json:"queued_at,omitzero"`
 	NextAttempt time.Time `json:"next_attempt,omitzero"` // zero: as soon as its turn comes
 	DeliveredAt time.Time `json:"delivered_at,omitzero"`
 	UpdatedAt   time.Time `json:"updated_at,omitzero"`
 
-	Note  string `json:"note,omitzero"`  // path of the error note that was written, "" for none
-	After string `json:"after,omitzero"` // after-action still to do: keep, move, delete; "" for none
+	Note    string `json:"note,omitzero"`     // path of the error note that was written, "" for none
+	MovedTo string `json:"moved_to,omitzero"` // where the file was moved after its delivery or refusal, "" if it was not
+	After   string `json:"after,omitzero"`    // after-action still to do once delivered: keep, move, delete; "" for none
 }
 
 // Hold keeps all files of a library from being pushed.
@@ -87,9 +88,13 @@ var (
 	// ErrNewer is returned by Open for a database or vault file that a newer version of the program made.
 	ErrNewer = errors.New("made by a newer version of this program")
 
-	// ErrNotQueued is returned for a step of a push whose file has left the
-	// queue meanwhile, or has new content: the push must be broken off.
-	ErrNotQueued = errors.New("the file is not queued with this content any more")
+	// ErrNotPushing is returned by Released for a file that has left the queue
+	// meanwhile, or has new content: the push must be broken off.
+	ErrNotPushing = errors.New("the file is not being pushed any more")
+
+	// ErrSameContent is returned by Begin for a file whose content is being
+	// pushed under another name. Next passes over such a file.
+	ErrSameContent = errors.New("the same content is being pushed under another name")
 
 	// ErrClosed is returned by every method after Close.
 	ErrClosed = errors.New("the store is closed")
