@@ -77,13 +77,25 @@ func (r *record) touch(old *record) {
 
 // SetMoved records where a file was moved after its delivery or refusal, if the path is still known.
 func (s *Store) SetMoved(path, target string) error {
+	return s.amend(path, func(f *File) { f.MovedTo = target })
+}
+
+// SetNote records where a file's error note lies, "" for nowhere, if the path is still known.
+func (s *Store) SetNote(path, note string) error {
+	return s.amend(path, func(f *File) { f.Note = note })
+}
+
+// amend changes what does not touch a file's state or place in the queue.
+func (s *Store) amend(path string, change func(*File)) error {
 	return s.commit(func(t *txn) error {
 		old, ok, err := t.get(path)
-		if err != nil || !ok || old.MovedTo == target {
+		if err != nil || !ok {
 			return err
 		}
 		r := old
-		r.MovedTo = target
+		if change(&r.File); r.File == old.File {
+			return nil
+		}
 		return t.save(&old, &r)
 	})
 }

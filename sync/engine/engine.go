@@ -116,10 +116,8 @@ func New(o Options) *Engine {
 func (e *Engine) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return e.watcher.Run(ctx) })
-	for path := range e.folders {
-		for range hashersPerFolder {
-			g.Go(func() error { return e.intake(ctx, path) })
-		}
+	for range hashers {
+		g.Go(func() error { return e.intake(ctx) })
 	}
 	g.Go(func() error { return e.drain(ctx, false, nil) })
 	g.Go(func() error { return e.sweep(ctx) })

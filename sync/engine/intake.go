@@ -17,21 +17,20 @@ import (
 	"github.com/digime-sync/digime-sync/watcher"
 )
 
-// hashersPerFolder bounds reading. It is per folder so that a share that hangs
-// in a read stops nobody else's files.
-const hashersPerFolder = 2
+// hashers is how many files are read at a time.
+const hashers = 4
 
 // errMoved says that a file is not any more what the watcher saw: it will come
 // again by itself.
 var errMoved = errors.New("the file changed while it was read")
 
-// intake takes settled files of one folder until ctx ends.
-func (e *Engine) intake(ctx context.Context, folder string) error {
+// intake takes settled files until ctx ends.
+func (e *Engine) intake(ctx context.Context) error {
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
-		case f := <-e.watcher.Files(folder):
+		case f := <-e.watcher.Files():
 			if err := e.take(ctx, f); err != nil {
 				return err
 			}

@@ -166,12 +166,16 @@ func (p *push) attempt(ctx context.Context, access string) (ok bool, err error) 
 	e := p.engine
 	small := p.file.Sig.Size <= digime.LastChunk // nothing leaves before the last chunk
 	f, proceed, err := e.Store.Begin(p.file.Path, time.Now(), small)
-	if err != nil {
+	switch {
+	case errors.Is(err, store.ErrSameContent):
+		return false, nil // its turn comes when the other's outcome is known
+	case err != nil:
 		return false, fmt.Errorf("write intent: %w", err)
-	}
-	if !proceed {
-		p.outcome.answers = false
+	case !proceed:
 		return false, e.finish(p.file.Path)
+	case f.SHA256 != p.file.SHA256 || f.Dest != p.file.Dest: // intake was faster
+		f.State, f.Begun, f.Released = store.Queued, false, false
+		return false, e.Store.Defer(f, time.Now())
 	}
 	p.file = f
 	upload := digime.Upload{Descriptor: p.desc.descriptor, Size: f.Sig.Size, Open: func() (io.ReadCloser, error) { return watcher.Open(f.Path) }}
@@ -266,6 +270,10 @@ func (p *push) failed(err error, api *digime.Error) {
 	f.Code, f.Message = api.Code, api.Message
 	switch api.Class {
 	case digime.Changed:
+		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) {
+			p.outcome.fault = p.engine.lookFailed(p.folder, f, err)
+			return
+		}
 		p.deferTo(f, store.Queued, "the file changed while it was sent", "", time.Now().Add(p.folder.Settle+time.Second))
 	case digime.Refused:
 		p.outcome.answers = true
@@ -280,14 +288,16 @@ func (p *push) failed(err error, api *digime.Error) {
 	}
 }
 
-// unsent handles what is not the service's doing: a stop, or a file that
-// cannot be opened.
+// unsent handles what is neither the service's nor the file's doing: we stop,
+// the path has other content by now, or the store failed before the last chunk.
 func (p *push) unsent(f store.File, err error) {
-	if errors.Is(err, errStopping) || errors.Is(err, context.Canceled) {
+	switch {
+	case errors.Is(err, errStopping), errors.Is(err, context.Canceled):
 		p.deferTo(f, store.Queued, "", "", time.Now())
-		return
+	case errors.Is(err, store.ErrNotPushing): // its new content has its own place in the queue
+	default:
+		p.outcome.fault = err
 	}
-	p.outcome.fault = p.engine.lookFailed(p.folder, f, err)
 }
 
 // laneFailed handles the errors that are about the destination, not the file.
@@ -342,9 +352,6 @@ func (p *push) tokenFailed(ctx context.Context, err error) {
 
 // deferTo puts the file back into its queue with what is to be said of it.
 func (p *push) deferTo(f store.File, state store.State, reason, hint string, due time.Time) {
-	if f.Reason == "" {
-		f.Since = time.Now()
-	}
 	f.State, f.Reason, f.Hint, f.UpdatedAt = state, reason, hint, time.Now()
 	if err := p.engine.Store.Defer(f, due); err != nil {
 		p.outcome.fault = fmt.Errorf("record attempt: %w", err)

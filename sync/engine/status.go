@@ -100,7 +100,7 @@ func (e *Engine) Status(prefix string) (Status, error) {
 		case store.Queued, store.Pushing, store.Retrying, store.Held:
 			queued[f.Library]++
 		}
-		s.Files = append(s.Files, fileStatus(f))
+		s.Files = append(s.Files, NewFileStatus(f))
 		return nil
 	})
 	if err != nil {
@@ -113,7 +113,8 @@ func (e *Engine) Status(prefix string) (Status, error) {
 	return s, nil
 }
 
-func fileStatus(f store.File) FileStatus {
+// NewFileStatus makes of a record what people see of it.
+func NewFileStatus(f store.File) FileStatus {
 	return FileStatus{
 		Path: f.Path, Folder: f.Folder, Library: f.Library, State: f.State, SHA256: f.SHA256, Size: f.Sig.Size,
 		Reason: f.Reason, Hint: f.Hint, Attempts: f.Attempts, NextAttempt: when(f.NextAttempt), DeliveredAt: when(f.DeliveredAt),

@@ -114,6 +114,6 @@ func (e *Engine) saveToken(library string, t digime.Token) error {
 func consentHold(library, reason string) store.Hold {
 	return store.Hold{
 		Library: library, Reason: reason, Since: time.Now(),
-		Hint: "digime-sync authorize " + library + "   (or: digime-sync token import " + library + " FILE)",
+		Hint: "bring a new token: digime-sync token import " + library + " FILE",
 	}
 }

@@ -1,0 +1,190 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/digime-sync/digime-sync/store"
+	"github.com/digime-sync/digime-sync/sync/engine"
+	"github.com/digime-sync/digime-sync/watcher"
+)
+
+// How a check turned out.
+const (
+	checkOK   = "ok"
+	checkWarn = "warn" // it works, but somebody should know
+	checkFail = "fail"
+)
+
+// finding is the outcome of one check, as `check --json` prints it.
+type finding struct {
+	Check   string `json:"check"` // configuration, state, folder, library, api or clock
+	Subject string `json:"subject"`
+	State   string `json:"state"`
+	Message string `json:"message"`
+	Hint    string `json:"hint,omitempty"`
+}
+
+// findings is what `check --json` prints.
+type findings struct {
+	OK     bool      `json:"ok"`
+	Checks []finding `json:"checks"`
+}
+
+func (a *app) checkCommand() *cobra.Command {
+	var offline, asJSON bool
+	cmd := &cobra.Command{
+		Use:   "check",
+		Short: "Check configuration, keys, folders, consent, the clock, and that the API can be reached",
+		Args:  cobra.NoArgs,
+		RunE:  func(*cobra.Command, []string) error { return a.check(offline, asJSON) },
+	}
+	cmd.Flags().BoolVar(&offline, "offline", false, "do not talk to the API")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return cmd
+}
+
+func (a *app) check(offline, asJSON bool) error {
+	cfg, err := LoadConfig(a.config())
+	if err != nil {
+		return a.checkedConfig(err, asJSON)
+	}
+	list := []finding{{"configuration", a.config(), checkOK, "it can be run, and its keys can be read", ""}}
+	list = append(list, checkState(cfg.StateDir))
+	for _, f := range cfg.folders() {
+		list = append(list, checkFolder(f))
+	}
+	if vault, err := store.OpenVault(cfg.StateDir); err == nil {
+		for _, name := range cfg.libraryList() {
+			list = append(list, checkLibrary(engine.TokenStatus(vault, name)))
+		}
+	}
+	if !offline {
+		list = append(list, checkAPI(cfg)...)
+	}
+	return a.found(list, asJSON)
+}
+
+// checkedConfig reports a configuration that cannot be run: as JSON too, for
+// checking a fleet's before it is rolled out.
+func (a *app) checkedConfig(err error, asJSON bool) error {
+	if asJSON {
+		list := findings{Checks: []finding{{"configuration", a.config(), checkFail, err.Error(), "correct the configuration"}}}
+		return errors.Join(a.printJSON(list), err)
+	}
+	return err
+}
+
+func (a *app) found(list []finding, asJSON bool) error {
+	failed := 0
+	for _, f := range list {
+		if f.State == checkFail {
+			failed++
+		}
+		if asJSON {
+			continue
+		}
+		fmt.Fprintf(a.out, "%-5s %-13s %s: %s\n", f.State, f.Check, plain(f.Subject), f.Message)
+		if f.Hint != "" {
+			fmt.Fprintf(a.out, "      do: %s\n", f.Hint)
+		}
+	}
+	if asJSON {
+		if err := a.printJSON(findings{OK: failed == 0, Checks: list}); err != nil {
+			return err
+		}
+	}
+	if failed > 0 {
+		return failure(exitError, "", "%d of %d checks failed", failed, len(list))
+	}
+	return nil
+}
+
+func checkState(dir string) finding {
+	f := finding{"state", dir, checkOK, "it can be written to", ""}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		f.State, f.Message, f.Hint = checkFail, err.Error(), "make the folder, owned by the user the service runs as"
+		return f
+	}
+	if err := canWrite(dir); err != nil {
+		f.State, f.Message, f.Hint = checkFail, err.Error(), "let the user the service runs as write to it"
+	}
+	return f
+}
+
+// canWrite proves it by a hidden file that is removed at once.
+func canWrite(dir string) error {
+	f, err := os.CreateTemp(dir, ".digime-sync-check-*.tmp")
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Close(), os.Remove(f.Name()))
+}
+
+func checkFolder(folder engine.Folder) finding {
+	f := finding{"folder", folder.Path, checkOK, "", ""}
+	watch, reason, err := watcher.Probe(folder.Path)
+	if err != nil {
+		f.State, f.Message = checkFail, err.Error()
+		f.Hint = "make the folder or mount it, and let the user the service runs as read it; files are picked up once it is there"
+		return f
+	}
+	f.Message = "it can be read, and is watched by " + watch
+	if reason != "" {
+		f.Message += " (" + reason + ")"
+	}
+	if _, err := os.ReadDir(folder.Path); err != nil {
+		f.State, f.Message, f.Hint = checkFail, err.Error(), "let the user the service runs as read it"
+		return f
+	}
+	if err := canWrite(folder.Path); err != nil {
+		f.State, f.Hint = checkWarn, "let the user the service runs as write to it"
+		f.Message += "; it cannot be written to, so that receipts and error notes go to the state folder"
+		if folder.After != "keep" {
+			f.State = checkFail
+			f.Message = fmt.Sprintf("it cannot be written to, but after: %s needs that", folder.After)
+		}
+	}
+	return f
+}
+
+func checkLibrary(l engine.LibraryStatus) finding {
+	f := finding{"library", l.Name, checkOK, "", l.Hint}
+	if l.State != "ok" {
+		f.State, f.Message = checkWarn, l.Reason+"; its files are held until there is one"
+		return f
+	}
+	f.Message = "consent until " + minute(l.RefreshExpires)
+	return f
+}
+
+// checkAPI reaches for the service's key set, which needs no consent, and
+// compares clocks on the way.
+func checkAPI(cfg *Config) []finding {
+	api := finding{"api", cfg.API.BaseURL, checkOK, "it answers, and serves its key set", ""}
+	client, err := newClient(cfg, slog.New(slog.DiscardHandler))
+	if err == nil {
+		ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+		defer cancel()
+		err = client.Reach(ctx)
+	}
+	if err != nil {
+		api.State, api.Message, api.Hint = checkFail, err.Error(), "check network, firewall, api.base_url, api.proxy and api.ca_file; or: digime-sync check --offline"
+		return []finding{api}
+	}
+	clock := finding{"clock", "this machine", checkOK, "it agrees with digi.me's", ""}
+	switch skew, ok := client.Skew(); {
+	case !ok:
+		clock.State, clock.Message = checkWarn, "the answer had no date to compare with"
+	case skew.Abs() > 2*time.Minute:
+		clock.State, clock.Message = checkFail, fmt.Sprintf("it differs from digi.me's by %s", skew.Round(time.Second))
+		clock.Hint = "set this machine's clock; a wrong one makes every request fail"
+	}
+	return []finding{api, clock}
+}

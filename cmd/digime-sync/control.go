@@ -1,0 +1,131 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"time"
+
+	"github.com/digime-sync/digime-sync/sync/engine"
+)
+
+// The control channel is HTTP over a channel only the owner can open
+// (control_unix.go, control_windows.go):
+//
+//	GET  /status?path=P         engine.Status of what lies at or below P, "" for all
+//	POST /push    path=…&again  queues these files, waits, answers []engine.FileStatus
+//
+// Errors are answered as controlError with status 400 (the request) or 500.
+type controlError struct {
+	Error string `json:"error"`
+	Hint  string `json:"hint"`
+}
+
+// serveControl answers commands until ctx ends.
+func serveControl(ctx context.Context, l net.Listener, e *engine.Engine) error {
+	server := &http.Server{
+		Handler:           controlHandler(ctx, e),
+		ReadHeaderTimeout: 10 * time.Second,
+		BaseContext:       func(net.Listener) context.Context { return ctx },
+	}
+	stop := context.AfterFunc(ctx, func() { _ = server.Close() })
+	defer stop()
+	err := server.Serve(l)
+	if errors.Is(err, http.ErrServerClosed) {
+		return nil
+	}
+	return fmt.Errorf("serve control channel: %w", err)
+}
+
+func controlHandler(ctx context.Context, e *engine.Engine) http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /status", func(w http.ResponseWriter, r *http.Request) {
+		s, err := e.Status(r.FormValue("path"))
+		s.Running = true
+		answer(w, s, err)
+	})
+	mux.HandleFunc("POST /push", func(w http.ResponseWriter, r *http.Request) {
+		if err := r.ParseForm(); err != nil {
+			answer(w, nil, &engine.UsageError{Reason: err.Error()})
+			return
+		}
+		files, err := pushNow(r.Context(), e, r.Form["path"], r.Form.Has("again"))
+		answer(w, files, err)
+	})
+	return mux
+}
+
+// pushNow queues the files all at once and waits for each.
+func pushNow(ctx context.Context, e *engine.Engine, paths []string, again bool) ([]engine.FileStatus, error) {
+	for _, path := range paths {
+		if err := e.Submit(ctx, path, again); err != nil {
+			return nil, err
+		}
+	}
+	var list []engine.FileStatus
+	for _, path := range paths {
+		f, err := e.Outcome(ctx, path)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, engine.NewFileStatus(f))
+	}
+	return list, nil
+}
+
+func answer(w http.ResponseWriter, v any, err error) {
+	w.Header().Set("Content-Type", "application/json")
+	if err != nil {
+		code, hint := http.StatusInternalServerError, ""
+		var usage *engine.UsageError
+		if errors.As(err, &usage) {
+			code, hint = http.StatusBadRequest, usage.Hint
+		}
+		w.WriteHeader(code)
+		v = controlError{Error: err.Error(), Hint: hint}
+	}
+	_ = json.NewEncoder(w).Encode(v) // the command has gone, nobody is left to tell
+}
+
+// ask sends one request to the running daemon and decodes its answer into v;
+// errNoDaemon when none runs.
+func ask(ctx context.Context, stateDir, method, path string, form url.Values, v any) error {
+	client := &http.Client{Transport: &http.Transport{
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return dialControl(ctx, stateDir) },
+	}}
+	defer client.CloseIdleConnections()
+	target := "http://daemon" + path
+	var body io.Reader
+	if method == http.MethodGet {
+		target += "?" + form.Encode()
+	} else {
+		body = bytes.NewBufferString(form.Encode())
+	}
+	req, err := http.NewRequestWithContext(ctx, method, target, body)
+	if err != nil {
+		return fmt.Errorf("ask the daemon: %w", err)
+	}
+	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	resp, err := client.Do(req)
+	if err != nil {
+		return fmt.Errorf("ask the daemon: %w", err)
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		var e controlError
+		if err := json.NewDecoder(resp.Body).Decode(&e); err != nil {
+			return fmt.Errorf("ask the daemon: it answered %s", resp.Status)
+		}
+		return &cliError{err: errors.New(e.Error), hint: e.Hint, code: exitError}
+	}
+	if err := json.NewDecoder(resp.Body).Decode(v); err != nil {
+		return fmt.Errorf("read the daemon's answer: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,109 @@
+package main
+
+import (
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"digime-sync": main})
+}
+
+// TestScript runs the stories of testdata: the command as it is typed.
+func TestScript(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir: "testdata",
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"until": until,
+			"later": later,
+			"fault": fault,
+		},
+		Setup: func(e *testscript.Env) error {
+			e.Setenv("HOME", e.WorkDir)
+			e.Setenv("NO_PROXY", "*")
+			return nil
+		},
+		RequireExplicitExec: true,
+	})
+}
+
+// patience bounds every wait for a fact.
+const patience = 30 * time.Second
+
+// await asks again and again until fact holds.
+func await(ts *testscript.TestScript, what string, fact func() bool) {
+	deadline := time.After(patience)
+	tick := time.NewTicker(30 * time.Millisecond)
+	defer tick.Stop()
+	for !fact() {
+		select {
+		case <-tick.C:
+		case <-deadline:
+			ts.Fatalf("%s: not within %s", what, patience)
+		}
+	}
+}
+
+// until FILE… waits until all the files are there; "! until FILE…" until none is.
+func until(ts *testscript.TestScript, neg bool, args []string) {
+	for _, name := range args {
+		path := ts.MkAbs(name)
+		await(ts, "until "+name, func() bool {
+			_, err := os.Stat(path)
+			return (err == nil) != neg
+		})
+	}
+}
+
+// later REGEXP COMMAND ARG… runs a command until what it prints matches.
+func later(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: later REGEXP COMMAND ARG…")
+	}
+	want := regexp.MustCompile(`(?m)` + args[0])
+	await(ts, strings.Join(args, " "), func() bool {
+		_ = ts.Exec(args[1], args[2:]...) // its output is what counts
+		return want.MatchString(ts.ReadFile("stdout") + ts.ReadFile("stderr"))
+	})
+}
+
+// fault DIR JSON queues a fault in the sandbox that wrote DIR.
+func fault(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: fault DIR JSON")
+	}
+	ts.Check(postFault(filepath.Join(ts.MkAbs(args[0]), "config.yaml"), args[1]))
+}
+
+func postFault(config, body string) error {
+	cfg, err := LoadConfig(config)
+	if err != nil {
+		return err
+	}
+	root := strings.TrimSuffix(cfg.API.BaseURL, "/v1.7/")
+	resp, err := httpPost(root+"/sandbox/fail", body)
+	if err != nil {
+		return err
+	}
+	if resp != 200 && resp != 204 {
+		return fmt.Errorf("sandbox answered %d", resp)
+	}
+	return nil
+}
+
+func httpPost(url, body string) (status int, err error) {
+	resp, err := http.Post(url, "application/json", strings.NewReader(body))
+	if err != nil {
+		return 0, err
+	}
+	defer resp.Body.Close()
+	return resp.StatusCode, nil
+}

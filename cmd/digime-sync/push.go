@@ -1,0 +1,122 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"github.com/digime-sync/digime-sync/store"
+	"github.com/digime-sync/digime-sync/sync/engine"
+)
+
+func (a *app) pushCommand() *cobra.Command {
+	var again bool
+	cmd := &cobra.Command{
+		Use:   "push FILE…",
+		Short: "Push these files now, wait, and say the outcome",
+		Long:  "push sends files that lie in configured folders at once, without waiting for them to settle.\nThe running daemon does it; without one, push does it itself.",
+		Args:  cobra.MinimumNArgs(1),
+		RunE: func(_ *cobra.Command, args []string) error {
+			cfg, log, err := a.open()
+			if err != nil {
+				return err
+			}
+			paths := make([]string, len(args))
+			for i, arg := range args {
+				if paths[i], err = filepath.Abs(arg); err != nil {
+					return fmt.Errorf("find %s: %w", arg, err)
+				}
+			}
+			ctx, stop := interruptible()
+			defer stop()
+			files, err := pushFiles(ctx, cfg, log, paths, again)
+			if err != nil {
+				return err
+			}
+			return a.outcomes(files)
+		},
+	}
+	cmd.Flags().BoolVar(&again, "again", false, "send also what was delivered before, or is held in doubt")
+	return cmd
+}
+
+// pushFiles asks the daemon, and does it itself where none runs.
+func pushFiles(ctx context.Context, cfg *Config, log *slog.Logger, paths []string, again bool) ([]engine.FileStatus, error) {
+	form := url.Values{"path": paths}
+	if again {
+		form.Set("again", "1")
+	}
+	var list []engine.FileStatus
+	err := ask(ctx, cfg.StateDir, http.MethodPost, "/push", form, &list)
+	if !errors.Is(err, errNoDaemon) {
+		return list, err
+	}
+	p, err := openParts(cfg, log)
+	if err != nil {
+		return nil, err
+	}
+	defer p.close()
+	files, err := p.engine.Push(ctx, paths, again)
+	for _, f := range files {
+		list = append(list, engine.NewFileStatus(f))
+	}
+	return list, err
+}
+
+// outcomes says what became of each file; its error tells the worst of them.
+func (a *app) outcomes(files []engine.FileStatus) error {
+	var held, open int
+	for _, f := range files {
+		a.printFile(f)
+		switch f.State {
+		case store.Delivered, store.Duplicate:
+		case store.Refused, store.Held, store.Waiting:
+			held++
+		default:
+			open++
+		}
+	}
+	switch {
+	case held > 0:
+		return errHeld
+	case open > 0:
+		return failure(exitError, "digime-sync status", "%d of %d files could not be sent now; they stay queued and are tried again", open, len(files))
+	}
+	return nil
+}
+
+func (a *app) syncCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "sync",
+		Short: "Push everything that is ready, once, then exit",
+		Long:  "sync makes one pass over all folders, for cron and for trying things out.\nIt cannot run beside the daemon, which does the same all the time.",
+		Args:  cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			cfg, log, err := a.open()
+			if err != nil {
+				return err
+			}
+			p, err := openParts(cfg, log)
+			if err != nil {
+				return err
+			}
+			defer p.close()
+			ctx, stop := interruptible()
+			defer stop()
+			if err := p.engine.Once(ctx); err != nil {
+				return err
+			}
+			s, err := p.engine.Status("")
+			if err != nil {
+				return err
+			}
+			return a.summary(s)
+		},
+	}
+}

@@ -1,0 +1,102 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/digime-sync/digime-sync/store"
+	"github.com/digime-sync/digime-sync/sync/engine"
+)
+
+func (a *app) runCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "run",
+		Short: "Watch the folders and push, until stopped",
+		Long:  "run is the daemon, in the foreground or under a service manager. It stops within 5 seconds\non SIGTERM, SIGINT or the service manager's word; nothing is lost by that.",
+		Args:  cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			cfg, log, err := a.open()
+			if err != nil {
+				return err
+			}
+			return runService(log, func(ctx context.Context) error { return serve(ctx, cfg, log) })
+		},
+	}
+}
+
+// serve is the program: it opens the parts and runs the engine and the control
+// channel until ctx ends or one of them fails.
+func serve(ctx context.Context, cfg *Config, log *slog.Logger) error {
+	p, err := openParts(cfg, log)
+	if err != nil {
+		return err
+	}
+	defer p.close()
+	l, err := listenControl(cfg.StateDir)
+	if err != nil {
+		return fmt.Errorf("open control channel: %w", err)
+	}
+	log.Info("digime-sync is running", "version", version, "folders", len(cfg.Folders), "state_dir", cfg.StateDir)
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return serveControl(ctx, l, p.engine) })
+	g.Go(func() error { return p.engine.Run(ctx) })
+	err = g.Wait()
+	log.Info("digime-sync has stopped")
+	return err
+}
+
+// open reads the configuration and makes the log.
+func (a *app) open() (*Config, *slog.Logger, error) {
+	cfg, err := LoadConfig(a.config())
+	if err != nil {
+		return nil, nil, err
+	}
+	log, err := a.logger(cfg.Log.Level)
+	return cfg, log, err
+}
+
+// config returns the configuration file's path.
+func (a *app) config() string {
+	if a.configPath != "" {
+		return a.configPath
+	}
+	if path := os.Getenv("DIGIME_SYNC_CONFIG"); path != "" {
+		return path
+	}
+	return DefaultConfigPath()
+}
+
+// parts are what an engine works with, opened.
+type parts struct {
+	store  *store.Store
+	engine *engine.Engine
+}
+
+// openParts opens the database, which only one process can, and the rest.
+func openParts(cfg *Config, log *slog.Logger) (*parts, error) {
+	client, err := newClient(cfg, log)
+	if err != nil {
+		return nil, err
+	}
+	st, err := store.Open(cfg.StateDir, log)
+	if err != nil {
+		return nil, fmt.Errorf("open database: %w", err)
+	}
+	vault, err := store.OpenVault(cfg.StateDir)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("open token vault: %w", err), st.Close())
+	}
+	e := engine.New(engine.Options{
+		Folders: cfg.folders(), Libraries: cfg.libraries(), Store: st, Vault: vault, Client: client,
+		StateDir: cfg.StateDir, Version: version, FullNames: cfg.Log.FileNames == "full", Log: log,
+	})
+	return &parts{store: st, engine: e}, nil
+}
+
+func (p *parts) close() { _ = p.store.Close() } // what was promised is on the disk already

@@ -1,0 +1,216 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/digime-sync/digime-sync/store"
+	"github.com/digime-sync/digime-sync/sync/digime"
+	"github.com/digime-sync/digime-sync/sync/engine"
+)
+
+// mostToken bounds what is read as a token, in bytes.
+const mostToken = 1 << 20
+
+func (a *app) tokenCommand() *cobra.Command {
+	cmd := &cobra.Command{Use: "token", Short: "Import, export, list and refresh the consent tokens"}
+	cmd.AddCommand(
+		&cobra.Command{
+			Use: "import LIBRARY [FILE]", Short: "Take a token in the SDKs' JSON form, from FILE or standard input (-)",
+			Args: cobra.RangeArgs(1, 2), RunE: func(_ *cobra.Command, args []string) error { return a.importToken(args) },
+		},
+		&cobra.Command{
+			Use: "export LIBRARY [FILE]", Short: "Write a token in the SDKs' JSON form, to a new FILE or standard output (-)",
+			Args: cobra.RangeArgs(1, 2), RunE: func(_ *cobra.Command, args []string) error { return a.exportToken(args) },
+		},
+		&cobra.Command{
+			Use: "refresh LIBRARY…", Short: "Refresh tokens now, and save them",
+			Args: cobra.MinimumNArgs(1), RunE: func(_ *cobra.Command, args []string) error { return a.refreshTokens(args) },
+		},
+		a.listTokensCommand(),
+	)
+	return cmd
+}
+
+// vault opens the configuration's token vault, and checks the libraries' names.
+func (a *app) vault(libraries ...string) (*Config, *store.Vault, error) {
+	cfg, err := LoadConfig(a.config())
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, name := range libraries {
+		if _, err := cfg.library(name); err != nil {
+			return nil, nil, err
+		}
+	}
+	v, err := store.OpenVault(cfg.StateDir)
+	if err != nil {
+		return nil, nil, fmt.Errorf("open token vault: %w", err)
+	}
+	return cfg, v, nil
+}
+
+func (a *app) importToken(args []string) error {
+	library := args[0]
+	_, v, err := a.vault(library)
+	if err != nil {
+		return err
+	}
+	from := io.Reader(a.in)
+	if len(args) == 2 && args[1] != "-" {
+		f, err := os.Open(args[1])
+		if err != nil {
+			return failure(exitError, "digime-sync token import LIBRARY FILE", "read token: %w", err)
+		}
+		defer f.Close()
+		from = f
+	}
+	data, err := io.ReadAll(io.LimitReader(from, mostToken))
+	if err != nil {
+		return fmt.Errorf("read token: %w", err)
+	}
+	tok, err := digime.ParseToken(data)
+	if err != nil {
+		return failure(exitError, `the form is {"accessToken":{"value":"…","expiry":1700000000},"refreshToken":{"value":"…","expiry":1700000000}}`, "read token: %w", err)
+	}
+	unlock, err := v.Lock(library)
+	if err != nil {
+		return fmt.Errorf("lock token: %w", err)
+	}
+	defer unlock()
+	if data, err = json.Marshal(tok); err != nil {
+		return fmt.Errorf("encode token: %w", err)
+	}
+	if err := v.Save(library, data); err != nil {
+		return fmt.Errorf("save token: %w", err)
+	}
+	fmt.Fprintf(a.out, "token of library %s imported; access until %s, consent until %s\n", library, day(tok.Access), day(tok.Refresh))
+	if time.Now().After(time.Unix(tok.Refresh.Expiry, 0)) {
+		return failure(exitHeld, "bring a new token: digime-sync token import "+library+" FILE", "this token's consent has already ended")
+	}
+	return nil
+}
+
+func day(p digime.TokenPart) string { return time.Unix(p.Expiry, 0).Local().Format("2006-01-02 15:04") }
+
+func (a *app) exportToken(args []string) error {
+	_, v, err := a.vault(args[0])
+	if err != nil {
+		return err
+	}
+	data, err := v.Load(args[0])
+	if errors.Is(err, fs.ErrNotExist) {
+		return failure(exitError, "digime-sync token list", "there is no token of library %s", args[0])
+	}
+	if err != nil {
+		return fmt.Errorf("load token: %w", err)
+	}
+	data = append(data, '\n')
+	if len(args) == 1 || args[1] == "-" {
+		_, err = a.out.Write(data)
+		return err
+	}
+	f, err := os.OpenFile(args[1], os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return failure(exitError, "name a file that does not exist yet", "write token: %w", err)
+	}
+	if _, err = f.Write(data); err == nil {
+		err = f.Sync()
+	}
+	if err = errors.Join(err, f.Close()); err != nil {
+		return fmt.Errorf("write token: %w", err)
+	}
+	fmt.Fprintf(a.err, "token of library %s written to %s; whoever has it can push to this library\n", args[0], filepath.Clean(args[1]))
+	return nil
+}
+
+func (a *app) refreshTokens(libraries []string) error {
+	cfg, v, err := a.vault(libraries...)
+	if err != nil {
+		return err
+	}
+	log, err := a.logger("warn")
+	if err != nil {
+		return err
+	}
+	client, err := newClient(cfg, log)
+	if err != nil {
+		return err
+	}
+	e := engine.New(engine.Options{Vault: v, Client: client, StateDir: cfg.StateDir, Log: log})
+	ctx, stop := interruptible()
+	defer stop()
+	for _, name := range libraries {
+		lib, err := cfg.library(name)
+		if err != nil {
+			return err
+		}
+		if _, err := e.Refresh(ctx, lib, func(digime.Token) bool { return true }); err != nil {
+			return refreshFailure(name, err)
+		}
+		fmt.Fprintf(a.out, "token of library %s refreshed and saved\n", name)
+	}
+	return nil
+}
+
+func refreshFailure(library string, err error) error {
+	var api *digime.Error
+	if errors.As(err, &api) && api.Class == digime.ConsentGone {
+		return failure(exitHeld, "bring a new token: digime-sync token import "+library+" FILE", "refresh token of library %s: the consent has ended: %w", library, err)
+	}
+	return fmt.Errorf("refresh token of library %s: %w", library, err)
+}
+
+func (a *app) listTokensCommand() *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use: "list", Short: "When each library's access and consent end", Args: cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error { return a.listTokens(asJSON) },
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return cmd
+}
+
+func (a *app) listTokens(asJSON bool) error {
+	cfg, v, err := a.vault()
+	if err != nil {
+		return err
+	}
+	names, err := v.List()
+	if err != nil {
+		return fmt.Errorf("list tokens: %w", err)
+	}
+	names = append(names, cfg.libraryList()...)
+	slices.Sort(names)
+	list := []engine.LibraryStatus{}
+	for _, name := range slices.Compact(names) {
+		list = append(list, engine.TokenStatus(v, name))
+	}
+	if asJSON {
+		return a.printJSON(list)
+	}
+	fmt.Fprintf(a.out, "%-20s %-8s %-17s %s\n", "LIBRARY", "STATE", "ACCESS UNTIL", "CONSENT UNTIL")
+	for _, l := range list {
+		fmt.Fprintf(a.out, "%-20s %-8s %-17s %s\n", plain(l.Name), l.State, minute(l.AccessExpires), minute(l.RefreshExpires))
+		if l.Hint != "" {
+			fmt.Fprintf(a.out, "%-20s do: %s\n", "", l.Hint)
+		}
+	}
+	return nil
+}
+
+func minute(t *time.Time) string {
+	if t == nil {
+		return "-"
+	}
+	return t.Local().Format("2006-01-02 15:04")
+}
