@@ -42,8 +42,9 @@ func (e *releaseError) Unwrap() error { return e.err }
 // the last chunk.
 type body struct {
 	ctx     context.Context
-	kick    func()
 	release func() error
+	kick    func()    // on every progress
+	leaving func(int) // with the size of the last chunk, at the moment it is let go
 	src     io.ReadCloser
 	sum     [sha256.Size]byte
 	hash    hash.Hash // of what was read
@@ -61,10 +62,10 @@ type body struct {
 	err       error         // why the body broke off by itself
 }
 
-func newBody(ctx context.Context, src io.ReadCloser, u Upload, kick func(), release func() error) *body {
+func newBody(ctx context.Context, src io.ReadCloser, u Upload, release func() error, kick func(), leaving func(int)) *body {
 	last := min(u.Size, LastChunk)
 	return &body{
-		ctx: ctx, kick: kick, release: release, src: src, sum: u.SHA256, hash: sha256.New(),
+		ctx: ctx, release: release, kick: kick, leaving: leaving, src: src, sum: u.SHA256, hash: sha256.New(),
 		head: u.Size - last, last: make([]byte, last), stopped: make(chan struct{}),
 	}
 }
@@ -180,6 +181,9 @@ func (b *body) leave() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.letGo = !b.ended && b.gate == nil && b.ctx.Err() == nil
+	if b.letGo {
+		b.leaving(len(b.last))
+	}
 	return b.letGo
 }
 

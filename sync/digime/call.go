@@ -23,8 +23,7 @@ const (
 	answerTime = 30 * time.Second
 )
 
-// countedConn counts what was handed to the network. A request of which not a
-// byte was handed over cannot have arrived.
+// countedConn counts what the network took, in bytes.
 type countedConn struct {
 	net.Conn
 	written atomic.Int64
@@ -36,22 +35,33 @@ func (c *countedConn) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// wire follows one request on its connection.
+// wire follows one request on its connection. A request whose last bytes the
+// network did not take cannot have arrived; without this, every connection
+// that had died unnoticed would leave a doubt.
 type wire struct {
-	mu    sync.Mutex // guards the rest
-	conn  *countedConn
-	start int64 // conn.written before the request
+	mu   sync.Mutex // guards the rest
+	conn *countedConn
+	from int64 // conn.written before what counts
+	need int64 // bytes of what counts; TLS makes more of them, never less
 }
 
 func (w *wire) trace() *httptrace.ClientTrace {
 	return &httptrace.ClientTrace{GotConn: func(info httptrace.GotConnInfo) {
 		w.mu.Lock()
-		defer w.mu.Unlock()
 		w.conn = counted(info.Conn)
-		if w.conn != nil {
-			w.start = w.conn.written.Load()
-		}
+		w.mu.Unlock()
+		w.mark(1)
 	}}
+}
+
+// mark says that what counts are the next need bytes.
+func (w *wire) mark(need int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.need = int64(need)
+	if w.conn != nil {
+		w.from = w.conn.written.Load()
+	}
 }
 
 // counted finds the counting connection below TLS, and TLS in TLS to a proxy.
@@ -68,11 +78,11 @@ func counted(conn net.Conn) *countedConn {
 	}
 }
 
-// used says whether anything of the request may have left this machine.
-func (w *wire) used() bool {
+// left says whether all that counts has left this machine.
+func (w *wire) left() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.conn != nil && w.conn.written.Load() > w.start
+	return w.conn != nil && w.conn.written.Load()-w.from >= w.need
 }
 
 // watchdog breaks a request off when nothing moves for the time of its stall.
@@ -162,7 +172,7 @@ func (c *Client) call(ctx context.Context, op string, req *http.Request, limit i
 	resp, err := c.transport.RoundTrip(req.WithContext(httptrace.WithClientTrace(ctx, w.trace())))
 	if err != nil {
 		c.log.Debug("no answer", "op", op, "took", time.Since(began), "err", networkWords(err))
-		return nil, w.used(), err
+		return nil, w.left(), err
 	}
 	a = c.reply(resp, limit, func() {})
 	c.log.Debug("answer", "op", op, "status", a.status, "took", time.Since(began))

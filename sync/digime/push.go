@@ -71,7 +71,8 @@ func (p *pushing) attempt(caller context.Context, expect bool) error {
 	}
 	ctx, dog := newWatchdog(caller, p.c.stall)
 	defer dog.stop()
-	b := newBody(ctx, src, p.upload, dog.kick, p.release)
+	var w wire
+	b := newBody(ctx, src, p.upload, p.release, dog.kick, w.mark)
 	defer b.stop()
 	// A source that hangs is let go of, too.
 	defer context.AfterFunc(ctx, b.closeSource)()
@@ -80,7 +81,6 @@ func (p *pushing) attempt(caller context.Context, expect bool) error {
 	if err != nil {
 		return err
 	}
-	var w wire
 	trace := w.trace()
 	trace.GotFirstResponseByte = b.answering
 	trace.Got1xxResponse = interims(b)
@@ -89,7 +89,7 @@ func (p *pushing) attempt(caller context.Context, expect bool) error {
 	if err != nil {
 		letGo, fault := b.stop()
 		p.c.log.Debug("no answer", "op", opPush, "size", p.upload.Size, "released", letGo, "took", time.Since(began), "err", networkWords(err))
-		return p.unanswered(caller, ctx, fault, letGo && w.used(), err)
+		return p.unanswered(caller, ctx, fault, letGo && w.left(), err)
 	}
 	b.answering()
 	a := p.c.reply(resp, maxBody, dog.kick)
