@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -99,8 +100,8 @@ func (s *Server) ask(c *call, page string, u *user, claim string) (reply, error)
 		return reply{}, invalid("claim code_challenge must be base64url of a SHA-256, without padding")
 	}
 	redirect := c.claims["redirect_uri"]
-	if !slices.Contains(c.contract.redirects, redirect) {
-		return reply{}, refuse(http.StatusBadRequest, "InvalidRedirectUri", "The redirect_uri ("+redirect+") is invalid")
+	if err := c.contract.allows(redirect); err != nil {
+		return reply{}, err
 	}
 	asked := randomID()
 	token, err := s.signedClaims(c, map[string]any{claim: asked})
@@ -151,7 +152,7 @@ func (s *Server) decide(asked string, share bool, userID string) (callback strin
 func (s *Server) pending(asked string) (*consent, error) {
 	one := s.consents[asked]
 	if one == nil || s.now().After(one.expiry) {
-		return nil, fmt.Errorf("the link is not valid any more: it was used, has expired, or was never given out")
+		return nil, errors.New("the link is not valid any more: it was used, has expired, or was never given out")
 	}
 	return one, nil
 }
@@ -160,10 +161,22 @@ func (s *Server) chosen(id string) (*user, error) {
 	if id == "" {
 		return s.newUser(), nil
 	}
+	return s.existing(id)
+}
+
+func (s *Server) existing(id string) (*user, error) {
 	if s.users[id] == nil {
 		return nil, fmt.Errorf("no user %q", id)
 	}
 	return s.users[id], nil
+}
+
+// allows wants a redirect URI that is registered, letter for letter.
+func (c *contract) allows(redirect string) error {
+	if slices.Contains(c.redirects, redirect) {
+		return nil
+	}
+	return refuse(http.StatusBadRequest, "InvalidRedirectUri", "The redirect_uri ("+redirect+") is invalid")
 }
 
 // share gives the consent: it returns what the callback is told. The caller holds s.mu.

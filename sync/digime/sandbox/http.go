@@ -110,6 +110,11 @@ func (s *Server) routes() *http.ServeMux {
 		})
 	}
 	handle("POST "+apiPath+"permission-access/import", ReqPush, s.servePush, accessRule)
+	handle("POST "+apiPath+"permission-access/import/h:accountId/fhir/{version}", ReqProvider, s.serveProvider, accessRule)
+	handle("POST "+legacyPath+"permission-access/postbox/{postbox}", ReqPostbox, s.servePostbox, postboxRule)
+	handle("POST "+apiPath+"permission-access/trigger", ReqTrigger, s.serveTrigger, accessRule)
+	handle("GET "+apiPath+"permission-access/query/{session}", ReqList, s.serveList, accessRule)
+	handle("GET "+apiPath+"permission-access/query/{session}/{name}", ReqFile, s.serveFile, accessRule)
 	handle("POST "+apiPath+"oauth/token", ReqRefresh, s.serveToken, refreshRule, exchangeRule)
 	handle("POST "+apiPath+"oauth/authorize", ReqAuthorize, s.serveAuthorize, authorizeRule)
 	handle("POST "+apiPath+"oauth/token/reference", ReqReference, s.serveReference, referenceRule)

@@ -2,6 +2,7 @@ package sandbox
 
 import (
 	"encoding/json"
+	"errors"
 	"io"
 	"net/http"
 	"slices"
@@ -93,7 +94,13 @@ func (s *Server) receive(c *call, content io.Reader, d Delivery) error {
 	return nil
 }
 
-// badBody is the refusal of a body that did not arrive whole. Its sender is gone as a rule.
+// badBody is the refusal of a body that could not be read to its end, mostly because its sender is gone.
 func badBody(err error) error {
+	if refusal := (*apiError)(nil); errors.As(err, &refusal) {
+		return err
+	}
+	if errors.Is(err, errCipherText) {
+		return invalid("body: " + err.Error())
+	}
 	return refuse(http.StatusBadRequest, "IncompleteBody", "The body did not arrive whole: "+err.Error())
 }

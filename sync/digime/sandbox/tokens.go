@@ -81,9 +81,9 @@ func (s *Server) NewUser(contractID string, access, refresh time.Duration) (toke
 func (s *Server) NewToken(userID, contractID string, access, refresh time.Duration) (tokenJSON []byte, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	u := s.users[userID]
-	if u == nil {
-		return nil, fmt.Errorf("no user %q", userID)
+	u, err := s.existing(userID)
+	if err != nil {
+		return nil, err
 	}
 	return s.newGrant(u, contractID, access, refresh).tokenJSON(), nil
 }
@@ -178,10 +178,15 @@ func (s *Server) authorized(c *call) (*grant, error) {
 	if err != nil {
 		return nil, err
 	}
+	t.use()
+	return t.grant, nil
+}
+
+// use notes that the client holds the pair this access token belongs to. The caller holds s.mu.
+func (t *token) use() {
 	if t == t.grant.pair.access {
 		t.grant.used = true
 	}
-	return t.grant, nil
 }
 
 // valid finds a token that is known, the contract's, neither revoked nor expired. The caller holds s.mu.
