@@ -185,5 +185,7 @@ func unanswered(caller context.Context, op string, lost bool, err error) error {
 	if cause := caller.Err(); cause != nil && !lost {
 		return cause
 	}
-	return &Error{Op: op, Class: Passing, Lost: lost, Err: err}
+	e := networkError(op, err)
+	e.Lost = lost
+	return e
 }

@@ -187,11 +187,11 @@ func (s *keySet) fetch(ctx context.Context) error {
 	a, _, err := s.c.call(ctx, opKeys, req, maxTokenBody)
 	switch {
 	case err != nil:
-		return &Error{Op: opKeys, Class: Passing, Err: err}
+		return networkError(opKeys, err)
 	case !a.ok() || a.html():
 		return s.c.refused(opKeys, a)
 	case a.err != nil:
-		return &Error{Op: opKeys, Class: Passing, Err: a.err}
+		return networkError(opKeys, a.err)
 	}
 	keys, err := parseKeySet(a.body)
 	if err != nil {

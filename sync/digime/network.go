@@ -34,6 +34,17 @@ func (e *proxyError) Error() string {
 	return fmt.Sprintf("the proxy does not open the way to digi.me (%d)", e.status)
 }
 
+// networkError makes an error of a request without an answer. All of them pass,
+// but for a proxy that somebody has to be told how to use.
+func networkError(op string, err error) *Error {
+	class := Passing
+	var proxy *proxyError
+	if errors.As(err, &proxy) && (proxy.status == 0 || proxy.status == http.StatusProxyAuthRequired) {
+		class = Configuration
+	}
+	return &Error{Op: op, Class: class, Err: err}
+}
+
 // networkWords says in plain words why no answer came. It takes nothing from
 // errors it does not know: their text may quote addresses, headers or input.
 func networkWords(err error) string {

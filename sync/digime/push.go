@@ -177,7 +177,9 @@ func (p *pushing) unanswered(caller, ctx context.Context, fault error, doubt boo
 	case ctx.Err() != nil:
 		err = context.Cause(ctx) // the transport's own words for it differ
 	}
-	return &Error{Op: opPush, Class: Passing, Doubt: doubt, Err: err}
+	e := networkError(opPush, err)
+	e.Doubt = doubt
+	return e
 }
 
 func (p *pushing) fileFault(fault error) error {
