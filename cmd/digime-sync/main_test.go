@@ -1,11 +1,14 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -25,6 +28,7 @@ func TestScript(t *testing.T) {
 			"until": until,
 			"later": later,
 			"fault": fault,
+			"exits": exits,
 		},
 		Setup: func(e *testscript.Env) error {
 			e.Setenv("HOME", e.WorkDir)
@@ -73,6 +77,23 @@ func later(ts *testscript.TestScript, neg bool, args []string) {
 		_ = ts.Exec(args[1], args[2:]...) // its output is what counts
 		return want.MatchString(ts.ReadFile("stdout") + ts.ReadFile("stderr"))
 	})
+}
+
+// exits CODE COMMAND ARG… runs a command that must end with this exit code.
+func exits(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: exits CODE COMMAND ARG…")
+	}
+	code := 0
+	var exit *exec.ExitError
+	if err := ts.Exec(args[1], args[2:]...); errors.As(err, &exit) {
+		code = exit.ExitCode()
+	} else if err != nil {
+		ts.Fatalf("run %s: %v", args[1], err)
+	}
+	if strconv.Itoa(code) != args[0] {
+		ts.Fatalf("exit code %d, want %s\n%s", code, args[0], ts.ReadFile("stderr"))
+	}
 }
 
 // fault DIR JSON queues a fault in the sandbox that wrote DIR.

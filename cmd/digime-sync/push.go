@@ -82,13 +82,17 @@ func (a *app) outcomes(files []engine.FileStatus) error {
 			open++
 		}
 	}
-	switch {
-	case held > 0:
+	if held > 0 {
 		return errHeld
-	case open > 0:
-		return failure(exitError, "digime-sync status", "%d of %d files could not be sent now; they stay queued and are tried again", open, len(files))
 	}
-	return nil
+	return unsent(open, len(files))
+}
+
+func unsent(open, all int) error {
+	if open == 0 {
+		return nil
+	}
+	return failure(exitError, "digime-sync status", "%d of %d files could not be sent now; they stay queued and are tried again", open, all)
 }
 
 func (a *app) syncCommand() *cobra.Command {
@@ -116,7 +120,10 @@ func (a *app) syncCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return a.summary(s)
+			if err := a.summary(s); err != nil {
+				return err
+			}
+			return unsent(s.Counts[store.Retrying]+s.Counts[store.Queued]+s.Counts[store.Pushing], len(s.Files))
 		},
 	}
 }

@@ -127,7 +127,7 @@ func (a *app) printFile(f engine.FileStatus) {
 		fmt.Fprintf(a.out, "           do:   %s\n", plain(f.Hint))
 	}
 	if f.NextAttempt != nil && (f.State == store.Retrying || f.State == store.Queued) {
-		fmt.Fprintf(a.out, "           next: %s, after %d attempts\n", f.NextAttempt.Local().Format(time.DateTime), f.Attempts)
+		fmt.Fprintf(a.out, "           next: %s, attempt %d\n", f.NextAttempt.Local().Format(time.DateTime), f.Attempts+1)
 	}
 }
 

@@ -88,6 +88,7 @@ type Engine struct {
 	signal  chan struct{} // woken is not empty
 
 	mu         sync.Mutex
+	running    bool                    // by Run: what the watcher says of folders means something
 	woken      map[string]bool         // lanes with something new to push; true: forget their pause
 	unsaved    map[string]digime.Token // refreshed, but the vault could not be written yet
 	diverted   map[string]string       // folder → where its notes go instead
@@ -114,6 +115,9 @@ func New(o Options) *Engine {
 // Run carries files until ctx ends or the store fails. It returns within 5 s
 // of ctx's end, in the middle of uploads too.
 func (e *Engine) Run(ctx context.Context) error {
+	e.mu.Lock()
+	e.running = true
+	e.mu.Unlock()
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return e.watcher.Run(ctx) })
 	for range hashers {

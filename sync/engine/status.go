@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"slices"
 	"time"
 
@@ -185,17 +186,26 @@ func expiry(p digime.TokenPart) *time.Time {
 }
 
 func (e *Engine) folderStatus() []FolderStatus {
-	live := map[string]watcher.Status{}
-	for _, s := range e.watcher.Status() {
-		live[s.Path] = s
-	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	list := []FolderStatus{}
-	for _, f := range e.Folders {
-		s := live[f.Path]
-		list = append(list, FolderStatus{Path: f.Path, State: s.State, Watch: s.Watch, Reason: s.Reason, LastScan: when(s.LastScan),
-			Settling: s.Settling, Ignored: s.Ignored, Notes: e.diverted[f.Path]})
+	for _, s := range e.watcher.Status() {
+		if !e.running {
+			s = e.atRest(s.Path)
+		}
+		list = append(list, FolderStatus{Path: s.Path, State: s.State, Watch: s.Watch, Reason: s.Reason, LastScan: when(s.LastScan),
+			Settling: s.Settling, Ignored: s.Ignored, Notes: e.diverted[s.Path]})
 	}
 	return list
+}
+
+// atRest is how a folder stands that nobody watches.
+func (e *Engine) atRest(path string) watcher.Status {
+	s := watcher.Status{Path: path, State: watcher.StateOK}
+	if _, err := os.ReadDir(path); errors.Is(err, fs.ErrNotExist) {
+		s.State, s.Reason = watcher.StateMissing, "it is not there"
+	} else if err != nil {
+		s.State, s.Reason = watcher.StateUnreadable, err.Error()
+	}
+	return s
 }
