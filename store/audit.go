@@ -37,6 +37,9 @@ func openAudit(dir string, log *slog.Logger) (*auditLog, error) {
 		return nil, fmt.Errorf("open audit log: %w", err)
 	}
 	a.f = f
+	if err := adopt(a.path); err != nil {
+		return nil, errors.Join(fmt.Errorf("open audit log: %w", err), f.Close())
+	}
 	if err := a.tidy(); err != nil {
 		return nil, errors.Join(fmt.Errorf("repair the end of %s: %w", a.path, diskFull(err)), f.Close())
 	}

@@ -120,12 +120,13 @@ func (s *Store) finish(t *txn) error {
 		if err := s.audit.append(t.lines); err != nil {
 			return err
 		}
+		s.upTo = s.audit.end
 	}
 	if !t.changed {
 		return errNothing // the new end of the log rides on the next transaction
 	}
 	s.commits++
-	return t.putNumber(auditKey, uint64(s.audit.end))
+	return t.putNumber(auditKey, uint64(s.upTo))
 }
 
 // heal brings the database back after a commit that failed: opened again, and
@@ -154,11 +155,11 @@ func (s *Store) heal() error {
 func (s *Store) view(fn func(t *txn) error) error {
 	s.dbMu.RLock()
 	defer s.dbMu.RUnlock()
-	if s.db == nil {
-		return ErrClosed
-	}
 	if err := s.damage(); err != nil {
 		return err
+	}
+	if s.db == nil {
+		return ErrClosed
 	}
 	return s.guard(func() error {
 		return s.db.View(func(tx *bbolt.Tx) error { return fn(&txn{tx: tx}) })

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"syscall"
 )
 
@@ -13,6 +14,23 @@ var fullErrors = []error{syscall.ENOSPC, syscall.EDQUOT}
 
 // Protect makes a folder accessible to its owner only.
 func Protect(dir string) error { return os.Chmod(dir, 0o700) }
+
+// adopt gives a new file to the owner of its folder. Only root can and needs to:
+// what an administrator's command makes, the service must be able to read.
+func adopt(path string) error {
+	if os.Geteuid() != 0 {
+		return nil
+	}
+	info, err := os.Stat(filepath.Dir(path))
+	if err != nil {
+		return err
+	}
+	owner, ok := info.Sys().(*syscall.Stat_t)
+	if !ok || info.Mode()&os.ModeSticky != 0 {
+		return nil
+	}
+	return os.Lchown(path, int(owner.Uid), int(owner.Gid))
+}
 
 func replace(oldpath, newpath string) error { return os.Rename(oldpath, newpath) }
 

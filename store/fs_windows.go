@@ -13,16 +13,20 @@ import (
 // Go maps neither to syscall.ENOSPC, which on Windows is an invented number.
 var fullErrors = []error{windows.ERROR_DISK_FULL, windows.ERROR_HANDLE_DISK_FULL, windows.ERROR_DISK_QUOTA_EXCEEDED}
 
+// serviceSID is that of NT SERVICE\digime-sync: S-1-5-80 and the SHA-1 of the
+// name in capitals, UTF-16. An administrator's command must not shut the service out.
+const serviceSID = "S-1-5-80-3880984399-4224153909-3063967482-1456502325-2997008171"
+
 // Protect makes a folder, and what is made in it from now on, accessible to
-// SYSTEM, Administrators and the present user only: the permission bits of
-// files mean nothing here.
+// SYSTEM, Administrators, the service's virtual account and the present user
+// only: the permission bits of files mean nothing here.
 func Protect(dir string) error {
 	user, err := windows.GetCurrentProcessToken().GetTokenUser()
 	if err != nil {
 		return fmt.Errorf("find the present user: %w", err)
 	}
 	// P: inherits nothing from above; OICI: files and folders inside inherit it; FA: full access.
-	sddl := fmt.Sprintf("D:P(A;OICI;FA;;;SY)(A;OICI;FA;;;BA)(A;OICI;FA;;;%s)", user.User.Sid)
+	sddl := fmt.Sprintf("D:P(A;OICI;FA;;;SY)(A;OICI;FA;;;BA)(A;OICI;FA;;;%s)(A;OICI;FA;;;%s)", serviceSID, user.User.Sid)
 	sd, err := windows.SecurityDescriptorFromString(sddl)
 	if err != nil {
 		return fmt.Errorf("make access list: %w", err)
@@ -38,6 +42,9 @@ func Protect(dir string) error {
 	}
 	return nil
 }
+
+// adopt does nothing: new files inherit their folder's access list.
+func adopt(string) error { return nil }
 
 // replace renames over an existing file and returns when that is on the disk.
 // Virus scanners and indexers hold a new file for moments.

@@ -27,6 +27,9 @@ func lockDir(dir string) (*dirLock, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open lock file: %w", err)
 	}
+	if err := adopt(path); err != nil {
+		return nil, errors.Join(fmt.Errorf("open lock file: %w", err), f.Close())
+	}
 	for deadline := time.Now().Add(lockTimeout); ; time.Sleep(lockPoll) {
 		err = tryLock(f)
 		if err == nil {

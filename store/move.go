@@ -1,21 +1,24 @@
 package store
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 )
 
 // Move renames a file durably and never overwrites one: errors.Is(err,
 // fs.ErrExist) if the new name is taken. To another file system it copies,
-// reads the copy back, and only then removes the original.
+// reads the copy back, and removes the original only if it has not changed
+// meanwhile.
 func Move(oldpath, newpath string) error {
 	err := renameNew(oldpath, newpath)
 	if errors.Is(err, errCrossDevice) {
-		err = copyAcross(oldpath, newpath)
+		err = moveAcross(oldpath, newpath)
 	}
 	if err != nil {
 		return fmt.Errorf("move %s to %s: %w", oldpath, newpath, diskFull(err))
@@ -28,25 +31,17 @@ func Move(oldpath, newpath string) error {
 	return nil
 }
 
-func copyAcross(oldpath, newpath string) (err error) {
-	src, err := os.Open(oldpath)
+func moveAcross(oldpath, newpath string) error {
+	before, err := os.Lstat(oldpath)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, src.Close()) }()
-	info, err := src.Stat()
+	if !before.Mode().IsRegular() {
+		return errors.New("only a regular file can be copied to another file system")
+	}
+	temp, err := copyBeside(oldpath, newpath, before)
 	if err != nil {
 		return err
-	}
-	if !info.Mode().IsRegular() {
-		return errors.New("only a regular file can be copied")
-	}
-	temp, err := copyTemp(src, newpath)
-	if err != nil {
-		return err
-	}
-	if err := errors.Join(os.Chmod(temp, info.Mode().Perm()), os.Chtimes(temp, info.ModTime(), info.ModTime())); err != nil {
-		return errors.Join(err, os.Remove(temp))
 	}
 	if err := renameNew(temp, newpath); err != nil {
 		return errors.Join(err, os.Remove(temp))
@@ -54,36 +49,58 @@ func copyAcross(oldpath, newpath string) (err error) {
 	if err := syncDir(filepath.Dir(newpath)); err != nil {
 		return err
 	}
+	after, err := os.Lstat(oldpath)
+	if err == nil && (after.Size() != before.Size() || !after.ModTime().Equal(before.ModTime())) {
+		err = errors.New("it changed while it was copied")
+	}
+	if err != nil {
+		return errors.Join(err, os.Remove(newpath))
+	}
 	return step("remove the original", os.Remove(oldpath))
 }
 
-// copyTemp makes a flushed copy of src beside newpath and checks it by reading it.
-func copyTemp(src *os.File, newpath string) (temp string, err error) {
-	f, err := os.CreateTemp(filepath.Dir(newpath), ".digime-*.tmp")
+// copyBeside makes a flushed copy with the same permissions and time in the
+// folder of newpath, and checks it by reading it back.
+func copyBeside(oldpath, newpath string, info fs.FileInfo) (temp string, err error) {
+	src, err := os.Open(oldpath)
 	if err != nil {
 		return "", err
 	}
-	defer func() {
-		err = errors.Join(err, f.Close())
-		if err != nil {
-			err = errors.Join(err, os.Remove(f.Name()))
-		}
-	}()
-	want, got := sha256.New(), sha256.New()
-	if _, err := io.Copy(io.MultiWriter(f, want), src); err != nil {
-		return "", step("copy", err)
+	defer src.Close()
+	f, err := os.CreateTemp(filepath.Dir(newpath), tempPattern)
+	if err != nil {
+		return "", step("create", err)
 	}
-	if err := f.Sync(); err != nil {
-		return "", step("flush the copy", err)
+	err = copyChecked(f, src)
+	err = errors.Join(err, step("close", f.Close()))
+	if err == nil {
+		err = step("set time", os.Chtimes(f.Name(), info.ModTime(), info.ModTime()))
 	}
-	if _, err := f.Seek(0, io.SeekStart); err != nil {
-		return "", err
+	if err == nil {
+		err = step("set permissions", os.Chmod(f.Name(), info.Mode().Perm()))
 	}
-	if _, err := io.Copy(got, f); err != nil {
-		return "", step("read the copy", err)
-	}
-	if string(want.Sum(nil)) != string(got.Sum(nil)) {
-		return "", errors.New("the copy differs from the original")
+	if err != nil {
+		return "", errors.Join(err, os.Remove(f.Name()))
 	}
 	return f.Name(), nil
+}
+
+func copyChecked(f *os.File, src io.Reader) error {
+	want, got := sha256.New(), sha256.New()
+	if _, err := io.Copy(io.MultiWriter(f, want), src); err != nil {
+		return step("copy", err)
+	}
+	if err := f.Sync(); err != nil {
+		return step("flush the copy", err)
+	}
+	if _, err := f.Seek(0, io.SeekStart); err != nil {
+		return step("read the copy", err)
+	}
+	if _, err := io.Copy(got, f); err != nil {
+		return step("read the copy", err)
+	}
+	if !bytes.Equal(want.Sum(nil), got.Sum(nil)) {
+		return errors.New("the copy differs from the original")
+	}
+	return nil
 }

@@ -1,7 +1,6 @@
 package store
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
@@ -181,15 +180,6 @@ func queueKey(library string, due int64, seq uint64) []byte {
 	k := append([]byte(library), 0)
 	k = binary.BigEndian.AppendUint64(k, uint64(due)^(1<<63))
 	return binary.BigEndian.AppendUint64(k, seq)
-}
-
-// splitQueueKey is the reverse of queueKey.
-func splitQueueKey(k []byte) (library string, due int64, ok bool) {
-	i := bytes.IndexByte(k, 0)
-	if i < 0 || len(k) != i+17 {
-		return "", 0, false
-	}
-	return string(k[:i]), int64(binary.BigEndian.Uint64(k[i+1:]) ^ (1 << 63)), true
 }
 
 func (r *record) queued() bool { return r.Seq != 0 }

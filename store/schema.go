@@ -1,9 +1,9 @@
 package store
 
 import (
+	"encoding/binary"
+	"errors"
 	"fmt"
-
-	"go.etcd.io/bbolt"
 )
 
 // migrations[i] brings a database from schema i to i+1, in the transaction in
@@ -21,23 +21,38 @@ func createBuckets(t *txn) error {
 	return nil
 }
 
-// migrate brings a database to the schema of this version, ErrNewer if it is beyond.
-func migrate(tx *bbolt.Tx) error {
-	t := &txn{tx: tx}
-	version := uint64(0)
-	if tx.Bucket(metaBucket) != nil {
-		version = t.number(schemaKey)
+// schema is the version a database says it has, 0 for an empty one.
+func (t *txn) schema() uint64 {
+	if t.tx.Bucket(metaBucket) == nil {
+		return 0
 	}
-	if version > uint64(len(migrations)) {
-		return fmt.Errorf("schema %d: %w", version, ErrNewer)
-	}
-	for ; version < uint64(len(migrations)); version++ {
+	return t.number(schemaKey)
+}
+
+// migrate brings a database to the schema of this version.
+func migrate(t *txn) error {
+	for version := t.schema(); version < uint64(len(migrations)); version++ {
 		if err := migrations[version](t); err != nil {
 			return fmt.Errorf("bring the database to schema %d: %w", version+1, err)
 		}
 		if err := t.putNumber(schemaKey, version+1); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// checkSchema says whether this version can work with a database of a schema.
+func checkSchema(value []byte) error {
+	if len(value) != 8 {
+		return errors.New("it has no schema")
+	}
+	version := binary.BigEndian.Uint64(value)
+	switch {
+	case version == 0:
+		return errors.New("it has no schema")
+	case version > uint64(len(migrations)):
+		return fmt.Errorf("schema %d: %w", version, ErrNewer)
 	}
 	return nil
 }

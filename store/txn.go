@@ -3,7 +3,6 @@ package store
 import (
 	"bytes"
 	"encoding/binary"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"time"
@@ -196,62 +195,6 @@ func (t *txn) write(e Entry) error {
 	}
 	t.lines = append(t.lines, line...)
 	return nil
-}
-
-// replay does what an entry of the audit log says, if the database does not know it yet.
-func (t *txn) replay(e *Entry) error {
-	switch e.Event {
-	case EventDelivered:
-		return t.replayDelivered(e)
-	case EventAfterDone:
-		r, ok, err := t.get(e.Path)
-		if err != nil || !ok || r.SHA256 != e.SHA256 || r.After == "" {
-			return err
-		}
-		n := r
-		n.After = ""
-		return t.save(&r, &n)
-	case EventKnown:
-		key, err := hex.DecodeString(e.Key)
-		if err != nil || len(key) == 0 {
-			return nil
-		}
-		return t.replayKnown(key, e)
-	}
-	return nil
-}
-
-func (t *txn) replayKnown(key []byte, e *Entry) error {
-	if _, ok, err := t.delivery(key); err != nil || ok {
-		return err
-	}
-	return t.putDelivery(key, delivery{Path: e.Path, Time: e.Time, Doubtful: e.Doubtful})
-}
-
-func (t *txn) replayDelivered(e *Entry) error {
-	n := record{File: e.file()}
-	if checkContent(&n.File) != nil {
-		return nil
-	}
-	if err := t.replayKnown(contentKey(e.Dest, e.SHA256), e); err != nil {
-		return err
-	}
-	r, ok, err := t.get(e.Path)
-	if err != nil {
-		return err
-	}
-	switch {
-	case !ok:
-	case r.same(&n.File) && r.Begun && !r.Again:
-		n.Note = r.Note
-	case e.Time.Before(r.UpdatedAt):
-		return nil // something newer is known of the path
-	case r.same(&n.File):
-		n.Note = r.Note
-	case r.State != Delivered && r.State != Duplicate:
-		return nil // the path has other content now
-	}
-	return t.save(&r, &n)
 }
 
 // lanes calls fn with each library that has an entry in the queue.

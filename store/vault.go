@@ -52,6 +52,9 @@ func OpenVault(dir string) (*Vault, error) {
 	if err := os.MkdirAll(v.dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make token folder: %w", err)
 	}
+	if err := adopt(v.dir); err != nil {
+		return nil, fmt.Errorf("make token folder: %w", err)
+	}
 	if err := Protect(dir); err != nil {
 		return nil, fmt.Errorf("protect state folder: %w", err)
 	}
@@ -99,11 +102,23 @@ func (v *Vault) Lock(library string) (unlock func(), err error) {
 	if err != nil {
 		return nil, fmt.Errorf("lock token: %w", err)
 	}
-	unlock, err = lockedfile.MutexAt(path + ".lock").Lock()
+	unlock, err = lockFile(path + ".lock")
 	if err != nil {
 		return nil, fmt.Errorf("lock token: %w", err)
 	}
 	return unlock, nil
+}
+
+// lockFile locks a file of the vault, made when it is missing.
+func lockFile(path string) (unlock func(), err error) {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err := errors.Join(adopt(path), f.Close()); err != nil {
+		return nil, err
+	}
+	return lockedfile.MutexAt(path).Lock()
 }
 
 // Load returns what was saved for a library. When the file is damaged or

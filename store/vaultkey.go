@@ -11,8 +11,6 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
-
-	"github.com/rogpeppe/go-internal/lockedfile"
 )
 
 const (
@@ -25,7 +23,7 @@ const (
 // key returns the vault's key from either copy. It makes a new one only when
 // there is neither a key nor a token that one could have sealed.
 func (v *Vault) key(dir string) ([]byte, error) {
-	unlock, err := lockedfile.MutexAt(filepath.Join(dir, "vault.lock")).Lock()
+	unlock, err := lockFile(filepath.Join(dir, "vault.lock"))
 	if err != nil {
 		return nil, fmt.Errorf("lock vault key: %w", err)
 	}
@@ -72,7 +70,7 @@ func (v *Vault) firstKey(paths [2]string) ([]byte, error) {
 func (v *Vault) restoreKey(path string, key []byte, why error) error {
 	if !errors.Is(why, fs.ErrNotExist) {
 		v.logger().Error("vault key is damaged, its copy is used", "path", path, "error", why)
-		if err := Move(path, damagedName(path, time.Now())); err != nil {
+		if _, err := setAside(path, time.Now()); err != nil {
 			return err
 		}
 	}
@@ -97,9 +95,4 @@ func readKey(path string) ([]byte, error) {
 		return nil, &DamagedError{Path: path, Reason: "wrong checksum"}
 	}
 	return key, nil
-}
-
-// damagedName is the dated name a damaged file is set aside under.
-func damagedName(path string, now time.Time) string {
-	return path + ".damaged-" + now.Format("20060102-150405")
 }

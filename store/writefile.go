@@ -8,6 +8,9 @@ import (
 	"path/filepath"
 )
 
+// tempPattern is hidden, and what scans for files to push leaves out.
+const tempPattern = ".digime-*.tmp"
+
 // WriteFile replaces a file durably: readers see the old content or the new,
 // and after return a power cut does not change that. The folder must exist.
 // Errors name the step.
@@ -27,11 +30,11 @@ func WriteFile(path string, data []byte, perm fs.FileMode) error {
 
 // writeTemp makes a flushed, hidden file beside path.
 func writeTemp(path string, data []byte, perm fs.FileMode) (temp string, err error) {
-	f, err := os.CreateTemp(filepath.Dir(path), ".digime-*.tmp")
+	f, err := os.CreateTemp(filepath.Dir(path), tempPattern)
 	if err != nil {
 		return "", fmt.Errorf("create: %w", err)
 	}
-	err = step("set permissions", f.Chmod(perm))
+	err = step("set permissions", errors.Join(f.Chmod(perm), adopt(f.Name())))
 	if err == nil {
 		_, err = f.Write(data)
 		err = step("write", err)
