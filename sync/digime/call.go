@@ -114,11 +114,13 @@ func (c *Client) reply(resp *http.Response, limit int64, kick func()) *answer {
 	c.noteDate(a)
 	// Closing from the timer wakes up a Read that waits for more.
 	timer := time.AfterFunc(answerTime, func() { resp.Body.Close() })
-	defer timer.Stop()
 	defer resp.Body.Close()
 	a.body, a.err = io.ReadAll(io.LimitReader(kicking{resp.Body, kick}, limit+1))
-	if int64(len(a.body)) > limit {
+	switch inTime := timer.Stop(); {
+	case int64(len(a.body)) > limit:
 		a.body, a.err = a.body[:limit], errEndless
+	case a.err != nil && !inTime:
+		a.err = errTooLong
 	}
 	return a
 }

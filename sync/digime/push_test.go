@@ -233,7 +233,9 @@ func TestUnreadableFile(t *testing.T) {
 	server := newSink()
 	client := serve(t, server.ServeHTTP)
 	gone := newUpload(pattern(10))
-	gone.Open = func() (io.ReadCloser, error) { return nil, &fs.PathError{Op: "open", Path: "/p/Miller.pdf", Err: fs.ErrNotExist} }
+	gone.Open = func() (io.ReadCloser, error) {
+		return nil, &fs.PathError{Op: "open", Path: "/p/Miller.pdf", Err: fs.ErrNotExist}
+	}
 	err := client.Push(background(), aContract(), "token", gone.Upload)
 	if wantError(t, err, Changed, "cannot be opened"); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("%v is not fs.ErrNotExist", err)
