@@ -271,4 +271,3 @@ func (l *configLoader) absolute(path string) string {
 	}
 	return filepath.Join(l.dir, path)
 }
-

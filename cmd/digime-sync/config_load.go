@@ -12,7 +12,6 @@ import (
 	"reflect"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 	"unicode/utf8"
 
@@ -93,22 +92,17 @@ func (l *configLoader) document(data []byte) *yaml.Node {
 		valid := len(data) - len(bytes.TrimLeftFunc(data, func(r rune) bool { return r != utf8.RuneError }))
 		return whole(1+bytes.Count(data[:valid], []byte("\n")), "save the file as UTF-8", "this is not UTF-8 text")
 	}
-	var first, second yaml.Node
-	documents := yaml.NewDecoder(bytes.NewReader(data))
-	err := documents.Decode(&first)
-	if errors.Is(err, io.EOF) {
+	documents, err := parseYAML(data)
+	switch {
+	case err != nil:
+		line, text := badLine(data)
+		return whole(line, "", syntaxFault(text, err))
+	case len(documents) == 0:
 		return whole(0, "", "the file is empty")
+	case len(documents) > 1:
+		return whole(documents[1].Line, "remove it and what follows", "a second document begins here")
 	}
-	if err == nil {
-		if err = documents.Decode(&second); err == nil {
-			return whole(second.Line, "remove it and what follows", "a second document begins here")
-		}
-	}
-	if !errors.Is(err, io.EOF) {
-		line, text := syntaxFault(data, err)
-		return whole(line, "", text)
-	}
-	root := first.Content[0]
+	root := documents[0].Content[0]
 	switch {
 	case root.ShortTag() == "!!null":
 		return whole(0, "", "the file is empty")
@@ -118,24 +112,48 @@ func (l *configLoader) document(data []byte) *yaml.Node {
 	return root
 }
 
-var yamlFault = regexp.MustCompile(`^yaml: (?:line (\d+): )?(.*)`)
+func parseYAML(data []byte) (documents []*yaml.Node, err error) {
+	decoder := yaml.NewDecoder(bytes.NewReader(data))
+	for {
+		var n yaml.Node
+		switch err := decoder.Decode(&n); {
+		case errors.Is(err, io.EOF):
+			return documents, nil
+		case err != nil:
+			return nil, err
+		}
+		documents = append(documents, &n)
+	}
+}
 
-// syntaxFault takes line and reason from the text of a parser's error, since
-// the parser gives them in no other form. Of tabs it only says that some
-// character is wrong, and often at another line.
-func syntaxFault(data []byte, err error) (line int, text string) {
-	for i, row := range strings.Split(string(data), "\n") {
-		if indent := row[:len(row)-len(strings.TrimLeft(row, " \t"))]; strings.Contains(indent, "\t") {
-			return i + 1, "a tab stands before the text, which YAML does not allow: indent with spaces"
+// badLine finds the line that makes data something else than YAML. The parser
+// names that where the faulty part begins, often the file's first; so the line
+// behind the longest beginning that is YAML is taken. 0 in very long files.
+func badLine(data []byte) (line int, text []byte) {
+	lines := bytes.SplitAfter(data, []byte("\n"))
+	if len(lines) > 1000 {
+		return 0, nil
+	}
+	good := len(data)
+	for i := len(lines); i > 0; i-- {
+		good -= len(lines[i-1])
+		if _, err := parseYAML(data[:good]); err == nil {
+			return i, lines[i-1]
 		}
 	}
-	m := yamlFault.FindStringSubmatch(err.Error())
-	if m == nil {
-		return 0, "this is not YAML"
-	}
-	line, _ = strconv.Atoi(m[1]) // no line: 0, the whole file
-	return line, "this is not YAML: " + m[2]
+	return 0, nil
 }
+
+// syntaxFault makes words of a parser's error, of which there is only a text.
+// A tab it calls some character.
+func syntaxFault(line []byte, err error) string {
+	if indent := line[:len(line)-len(bytes.TrimLeft(line, " \t"))]; bytes.Contains(indent, []byte("\t")) {
+		return "a tab stands before the text, which YAML does not allow: indent with spaces"
+	}
+	return "this is not YAML: " + yamlPlace.ReplaceAllString(err.Error(), "")
+}
+
+var yamlPlace = regexp.MustCompile(`^yaml: (line \d+: )?`)
 
 // found says in plain words what stands at a node.
 func found(n *yaml.Node) string {
