@@ -38,7 +38,7 @@ func Once(ctx context.Context, folders []Folder, known func(File) bool, log *slo
 	w := New(folders, known, log)
 	results := make(chan error, len(w.trees))
 	for _, t := range w.trees {
-		t.Mode = ModePoll
+		t.Mode, t.settler.once = ModePoll, true
 		go func() { results <- t.pass(ctx) }()
 	}
 	var errs []error

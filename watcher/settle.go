@@ -40,7 +40,8 @@ type settler struct {
 	soon    dueHeap
 	line    []place
 	places  uint64
-	pending int // items that are settling or in line
+	pending int  // items that are settling or in line
+	once    bool // what was handed over is not handed over again
 }
 
 // place is one waiting number; it is void once the item has another or none.
@@ -81,7 +82,10 @@ func (s *settler) observe(f File, now time.Time) {
 		return
 	}
 	it.file = f // a sidecar may be spelled otherwise where the file system does not mind
-	if it.stage != inLine && !now.Before(it.ripe) {
+	if it.stage == inLine || it.stage == handed && s.once {
+		return
+	}
+	if !now.Before(it.ripe) {
 		s.enqueue(it)
 	}
 }
@@ -195,6 +199,10 @@ func (s *settler) handedOver(path string, now time.Time, readable bool) {
 		it.refusals = 0
 	}
 	s.setStage(it, handed)
+	if s.once {
+		s.schedule(it, time.Time{})
+		return
+	}
 	s.ripen(it, now.Add(resendAfter))
 }
 
