@@ -51,6 +51,9 @@ func (s *Store) Put(f File) error {
 		r := record{File: f}
 		if ok && r.SHA256 == "" && r.Sig == old.Sig {
 			r.SHA256, r.Dest = old.SHA256, old.Dest
+			if r.Library == "" {
+				r.Library = old.Library
+			}
 			r.Attempts, r.Doubts, r.Begun, r.Released = old.Attempts, old.Doubts, old.Begun, old.Released
 		}
 		r.NextAttempt = time.Time{}

@@ -4,9 +4,13 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"log/slog"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 )
 
 var t0 = time.Date(2026, 3, 1, 8, 0, 0, 0, time.UTC)
@@ -106,4 +110,19 @@ func TestWayOfAFile(t *testing.T) {
 	if _, _, ok, _ := s.Next("alice", t0, nil); ok {
 		t.Error("something is queued for alice")
 	}
+}
+
+func remove(t testing.TB, dir, name string) {
+	t.Helper()
+	must(t, os.Remove(filepath.Join(dir, name)))
+}
+
+// parallel runs fn for 0 to n-1, 64 at a time.
+func parallel(n int, fn func(i int)) {
+	var group errgroup.Group
+	group.SetLimit(64)
+	for i := range n {
+		group.Go(func() error { fn(i); return nil })
+	}
+	_ = group.Wait()
 }
