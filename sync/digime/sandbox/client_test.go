@@ -2,9 +2,11 @@ package sandbox
 
 import (
 	"bytes"
+	"context"
 	"crypto/rsa"
 	"encoding/json"
 	"io"
+	"log/slog"
 	"maps"
 	"net/http"
 	"net/http/httptest"
@@ -50,6 +52,15 @@ const callback = "http://localhost:8421/callback"
 
 func newRig(t *testing.T, opt Options) *rig {
 	t.Helper()
+	r := newEmptyRig(t, opt)
+	r.token = parseToken(t, r.NewUser("write-1", time.Hour, 24*time.Hour))
+	r.user = r.token.User.ID
+	return r
+}
+
+// newEmptyRig is a rig without the user.
+func newEmptyRig(t *testing.T, opt Options) *rig {
+	t.Helper()
 	s, err := New(opt)
 	if err != nil {
 		t.Fatal(err)
@@ -60,10 +71,7 @@ func newRig(t *testing.T, opt Options) *rig {
 	server := httptest.NewServer(s)
 	t.Cleanup(server.Close)
 	t.Cleanup(s.Close)
-	r := &rig{Server: s, t: t, http: server}
-	r.token = parseToken(t, s.NewUser("write-1", time.Hour, 24*time.Hour))
-	r.user = r.token.User.ID
-	return r
+	return &rig{Server: s, t: t, http: server}
 }
 
 func parseToken(t *testing.T, data []byte) sdkToken {
@@ -73,6 +81,29 @@ func parseToken(t *testing.T, data []byte) sdkToken {
 		t.Fatal(err)
 	}
 	return out
+}
+
+// logOf is a log that waits, at each line with this message, until somebody takes it from the channel.
+func logOf(message string) (*slog.Logger, <-chan struct{}) {
+	seen := make(chan struct{})
+	return slog.New(logWatch{slog.DiscardHandler, message, seen}), seen
+}
+
+type logWatch struct {
+	slog.Handler
+	message string
+	seen    chan<- struct{}
+}
+
+func (l logWatch) Enabled(context.Context, slog.Level) bool { return true }
+
+func (l logWatch) WithAttrs([]slog.Attr) slog.Handler { return l }
+
+func (l logWatch) Handle(_ context.Context, r slog.Record) error {
+	if r.Message == l.message {
+		l.seen <- struct{}{}
+	}
+	return nil
 }
 
 // request is one to be sent, with the parts a test may want to spoil.

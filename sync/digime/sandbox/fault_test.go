@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -135,8 +134,8 @@ func (c countingReader) Read(p []byte) (int, error) {
 
 // TestStall: no answer until the client gives up, or until the sandbox closes.
 func TestStall(t *testing.T) {
-	struck := make(chan struct{})
-	r := newRig(t, Options{Log: slog.New(faultLog{slog.DiscardHandler, struck})})
+	log, struck := logOf("fault")
+	r := newRig(t, Options{Log: log})
 	r.Fail(Fault{Do: DoStall, Count: 2, AfterBody: true})
 	ctx, giveUp := context.WithCancel(t.Context())
 	stalled := make(chan error)
@@ -170,23 +169,6 @@ func TestStall(t *testing.T) {
 	if len(r.Deliveries()) != 0 {
 		t.Error("a stalled push was recorded")
 	}
-}
-
-// faultLog is a log that passes on each fault that strikes.
-type faultLog struct {
-	slog.Handler
-	struck chan struct{}
-}
-
-func (l faultLog) Enabled(context.Context, slog.Level) bool { return true }
-
-func (l faultLog) WithAttrs([]slog.Attr) slog.Handler { return l }
-
-func (l faultLog) Handle(_ context.Context, r slog.Record) error {
-	if r.Message == "fault" {
-		l.struck <- struct{}{}
-	}
-	return nil
 }
 
 // TestFaultMatching: by kind, by user, by count, in the order in which they were queued.

@@ -65,11 +65,11 @@ func TestProviderRefusals(t *testing.T) {
 
 // parcel is a push to a postbox, with what a test may want to spoil.
 type parcel struct {
-	postbox, descriptor, file string
-	claims                    map[string]any
-	content                   []byte // encrypted
-	extra                     bool   // a second part
-	truncate                  int    // bytes missing at the end of the body
+	postbox, file string
+	claims        map[string]any
+	content       []byte // encrypted
+	extra         bool   // a second part
+	truncate      int    // bytes missing at the end of the body
 }
 
 func (r *rig) parcel(content string) *parcel {

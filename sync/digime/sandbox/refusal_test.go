@@ -227,14 +227,14 @@ func TestUnknownPath(t *testing.T) {
 
 // TestBrokenBodyIsNotRecorded: a body that ends before its length was reached is no delivery.
 func TestBrokenBodyIsNotRecorded(t *testing.T) {
-	r := newRig(t, Options{Dir: t.TempDir()})
+	log, refused := logOf("refused")
+	r := newRig(t, Options{Dir: t.TempDir(), Log: log})
 	q := r.push("")
 	q.body = io.MultiReader(bytes.NewReader(make([]byte, 100_000)), brokenReader{})
 	if a, err := r.send(q); err == nil {
 		t.Errorf("a broken body was answered with %d", a.status)
 	}
-	r.Close()
-	r.http.Close() // waits for the request
+	<-refused
 	if got := r.Deliveries(); len(got) != 0 {
 		t.Errorf("recorded %+v", got)
 	}
