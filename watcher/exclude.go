@@ -68,6 +68,16 @@ func (f *filter) file(rel string) string {
 	return ""
 }
 
+// orphan says why a sidecar without a file is left out, "" when it is not: it
+// would be for a file that is. One like ._report.pdf.meta.json is macOS's own.
+func (f *filter) orphan(rel string) string {
+	file := rel[:len(rel)-len(sidecar.Suffix)]
+	if reason := builtin(file[strings.LastIndexByte(file, '/')+1:]); reason != "" {
+		return reason
+	}
+	return f.excluded(file)
+}
+
 func (f *filter) excluded(rel string) string {
 	if pattern := matching(f.exclude, rel); pattern != "" {
 		return fmt.Sprintf("it matches the exclude pattern %q", pattern)

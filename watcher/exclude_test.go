@@ -1,7 +1,6 @@
 package watcher
 
 import (
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -57,81 +56,20 @@ func TestExcluded(t *testing.T) {
 	}
 }
 
-// What Excluded says of files that exist is what the watcher does.
-func TestOnlyRegularFilesInsideAreTaken(t *testing.T) {
+func TestSidecarsOfWhatIsLeftOutAreNoOrphans(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		dir, outside := t.TempDir(), t.TempDir()
-		secret := write(t, filepath.Join(outside, "secret.pdf"), "secret")
-		mkdir(t, dir, "sub")
-		mkdir(t, outside, "tree")
-		write(t, filepath.Join(outside, "tree", "far.pdf"), "1")
-		want := map[string]bool{write(t, filepath.Join(dir, "sub", "plain.pdf"), "plain"): true}
-		links := map[string]string{
-			"out.pdf":      secret,
-			"relative.pdf": "../" + filepath.Base(outside) + "/secret.pdf",
-			"twice.pdf":    "out.pdf",
-			"nowhere.pdf":  "gone.pdf",
-			"circle.pdf":   "circle.pdf",
-			"folder.pdf":   "sub",
-			"tree":         filepath.Join(outside, "tree"),
-			"in.pdf":       "sub/plain.pdf",
+		dir := t.TempDir()
+		for _, name := range []string{"._a.pdf", "~$a.docx", "a.bak", "a.pdf.error.txt", "b.tmp", ".hidden"} {
+			write(t, filepath.Join(dir, name+".meta.json"), "{}")
 		}
-		for name, target := range links {
-			must(t, os.Symlink(target, filepath.Join(dir, name)))
-		}
-		special(t, dir)
-		want[filepath.Join(dir, "in.pdf")] = true
-		f := Folder{Path: dir, Recursive: true, Settle: time.Second}
+		write(t, filepath.Join(dir, "only.docx.meta.json"), "{}")
+		write(t, filepath.Join(dir, "only.docx"), "1")
+		alone := write(t, filepath.Join(dir, "alone.meta.json"), "{}")
+		f := Folder{Path: dir, Settle: time.Second, Include: []string{"*.pdf"}, Exclude: []string{"*.bak"}}
 		w := poll(t, f, never)
-		for path, file := range collect(t, w, want) {
-			if file.Sig.Size != 5 {
-				t.Errorf("%q has size %d, want that of the plain file", path, file.Sig.Size)
-			}
+		if f := receive(t, w); f.Path != alone || !f.Orphan {
+			t.Errorf("got %+v", f)
 		}
 		silence(t, w, 50*time.Second)
-		names, err := os.ReadDir(dir)
-		must(t, err)
-		for _, e := range names {
-			path := filepath.Join(dir, e.Name())
-			if got := Excluded(f, path); (got == "") != want[path] {
-				t.Errorf("Excluded %q: %q", e.Name(), got)
-			}
-		}
-		if got := Excluded(f, filepath.Join(dir, "tree", "far.pdf")); !strings.Contains(got, "symbolic link") {
-			t.Errorf("Excluded below a linked folder: %q", got)
-		}
-		if got, want := w.Status()[0].Ignored, len(names)-2; got != want { // all but sub and in.pdf
-			t.Errorf("ignored %d, want %d", got, want)
-		}
 	})
-}
-
-// A directory that becomes a link to somewhere else between two looks must not
-// let a file out there through.
-func TestFolderSwappedForLinkIsNotFollowed(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		dir, outside := t.TempDir(), t.TempDir()
-		sub := mkdir(t, dir, "sub")
-		path := write(t, filepath.Join(sub, "a.pdf"), "1")
-		w := poll(t, Folder{Path: dir, Recursive: true, Settle: 2 * time.Second}, never)
-		until(t, "settling", func() bool { return w.Settling(path) })
-		must(t, os.Rename(path, filepath.Join(outside, "a.pdf"))) // the very same file
-		must(t, os.Remove(sub))
-		must(t, os.Symlink(outside, sub))
-		silence(t, w, 5*time.Minute)
-	})
-}
-
-func TestRootMayBeLink(t *testing.T) {
-	t.Parallel()
-	real := t.TempDir()
-	link := filepath.Join(t.TempDir(), "link")
-	must(t, os.Symlink(real, link))
-	w := start(t, Folder{Path: link, Recursive: true}, never)
-	until(t, "first scan", scanned(w))
-	mkdir(t, real, "sub")
-	write(t, filepath.Join(real, "sub", "a.pdf"), "1")
-	if f := receive(t, w); f.Path != filepath.Join(link, "sub", "a.pdf") || f.Folder != link {
-		t.Errorf("got %+v, want it below the link", f)
-	}
 }

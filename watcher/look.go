@@ -22,8 +22,10 @@ const cameOrWent = fsnotify.Create | fsnotify.Remove | fsnotify.Rename
 func (t *tree) look(now time.Time) {
 	begun := time.Now()
 	told := t.inbox.take()
-	if told.trouble != nil {
+	if told.trouble != nil && t.plan.rebuild.IsZero() {
 		t.log.Info("events were lost, the folder will be scanned", "err", cause(told.trouble))
+	}
+	if told.trouble != nil {
 		t.plan.troubled(now)
 	}
 	if told.root != 0 {
@@ -85,7 +87,9 @@ func (t *tree) lookAt(v *view, name string, op fsnotify.Op, now time.Time) {
 	if err == nil {
 		t.lookAtFile(v, name, now)
 	}
-	t.lookAtKin(v, name, now)
+	if op != 0 {
+		t.lookAtKin(v, name, now)
+	}
 }
 
 // gone drops what was known of a path at which there is nothing any more.
@@ -134,6 +138,10 @@ func (t *tree) lookAtSidecar(v *view, name string, now time.Time) {
 // lookAtOrphan observes a sidecar if it describes nothing.
 func (t *tree) lookAtOrphan(v *view, name string, now time.Time) {
 	path := v.path(name)
+	if t.filter.orphan(v.relName(name)) != "" {
+		t.forget(path)
+		return
+	}
 	m, reason, err := statInside(t.real, path)
 	if err != nil || reason != "" || !v.alone(name) {
 		t.forget(path)

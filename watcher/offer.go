@@ -73,7 +73,11 @@ func (t *tree) verify(it *item, now time.Time) (File, bool) {
 	case err == nil && it.refusals > 0: // what is known is only that it could not be opened
 		return f, true
 	case err == nil:
-		return f, !t.dropKnown(f)
+		known := t.isKnown(f)
+		if known {
+			t.forget(f.Path)
+		}
+		return f, !known
 	case passing(err):
 		t.back(f.Path, now, !errors.Is(err, ErrInUse))
 		return f, false
@@ -85,7 +89,7 @@ func (t *tree) verify(it *item, now time.Time) (File, bool) {
 		t.back(f.Path, now, false)
 		return f, false
 	}
-	known := t.known(f)
+	known := t.isKnown(f)
 	f.Err = err
 	if known {
 		t.handedOver(f, now)
@@ -93,15 +97,9 @@ func (t *tree) verify(it *item, now time.Time) (File, bool) {
 	return f, !known
 }
 
-// dropKnown asks the known predicate for the last time.
-func (t *tree) dropKnown(f File) bool {
-	plain := f
-	plain.Err = nil
-	if !t.known(plain) {
-		return false
-	}
-	t.forget(f.Path)
-	return true
+func (t *tree) isKnown(f File) bool {
+	f.Err = nil
+	return t.known(f)
 }
 
 // back has a file settle again; soon has it looked at soon.

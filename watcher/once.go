@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"sync"
 	"time"
 )
 
@@ -33,13 +34,15 @@ func patience(settle time.Duration) time.Duration { return 3*settle + 10*time.Se
 // time. It waits a while for files that are changing. An error of emit ends it;
 // else the errors are joined, each a *FolderError or a *ChangingError.
 func Once(ctx context.Context, folders []Folder, known func(File) bool, log *slog.Logger, emit func(File) error) error {
+	w := New(folders, known, log)
+	var wg sync.WaitGroup
+	defer w.waitFor(&wg)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	w := New(folders, known, log)
 	results := make(chan error, len(w.trees))
 	for _, t := range w.trees {
 		t.Mode, t.settler.once = ModePoll, true
-		go func() { results <- t.pass(ctx) }()
+		wg.Go(func() { results <- t.pass(ctx) })
 	}
 	var errs []error
 	for left := len(w.trees); left > 0; {

@@ -89,9 +89,8 @@ func outOfResources(err error) bool {
 // find begins with a folder that has come, or come back, or been replaced.
 func (t *tree) find(now time.Time, id string, mount bool) {
 	real, err := filepath.EvalSymlinks(t.Path)
-	if err != nil {
-		t.lose(err)
-		return
+	if err != nil { // on Windows that needs to list every folder above
+		real = t.Path
 	}
 	t.id, t.mount, t.real, t.sweep, t.shrank = id, mount, real, nil, false
 	t.openWatches(now)

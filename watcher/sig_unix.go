@@ -15,16 +15,21 @@ import (
 
 // stat reads the metadata of path, or of what the link at path leads to.
 func stat(path string, follow bool) (meta, error) {
-	call := unix.Lstat
-	if follow {
-		call = unix.Stat
-	}
 	var st unix.Stat_t
-	err := ignoringEINTR(func() error { return call(path, &st) })
-	if err != nil {
-		return meta{}, &fs.PathError{Op: "stat", Path: path, Err: err}
+	for {
+		var err error
+		if follow {
+			err = unix.Stat(path, &st)
+		} else {
+			err = unix.Lstat(path, &st)
+		}
+		if err == nil {
+			return metaOf(path, &st), nil
+		}
+		if err != unix.EINTR {
+			return meta{}, &fs.PathError{Op: "stat", Path: path, Err: err}
+		}
 	}
-	return metaOf(path, &st), nil
 }
 
 // Fstat gives the Sig of an open file, to be compared with that of its File.

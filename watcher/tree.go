@@ -165,12 +165,7 @@ func (t *tree) observe(f File, now time.Time) {
 	t.mu.Lock()
 	ask := t.settler.news(f, now)
 	t.mu.Unlock()
-	known := false
-	if ask {
-		plain := f
-		plain.Err = nil
-		known = t.known(plain)
-	}
+	known := ask && t.isKnown(f)
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if known {

@@ -126,6 +126,12 @@ func (w *Watcher) Run(ctx context.Context) error {
 			w.sayHanging()
 		}
 	}
+	w.waitFor(&wg)
+	return nil
+}
+
+// waitFor waits for goroutines that were told to stop; not for long, since one may hang.
+func (w *Watcher) waitFor(wg *sync.WaitGroup) {
 	done := make(chan struct{})
 	go func() {
 		wg.Wait()
@@ -136,7 +142,6 @@ func (w *Watcher) Run(ctx context.Context) error {
 	case <-time.After(stopGrace):
 		w.log.Warn("a watched folder does not answer, stopping without it")
 	}
-	return nil
 }
 
 // sayHanging logs each folder that has begun or ceased to hang.
