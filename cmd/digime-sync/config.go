@@ -110,8 +110,8 @@ type FolderConfig struct {
 	Defaults DefaultsConfig `yaml:"defaults"`
 	// Whether folders below are watched too. With library: by-subfolder they are.
 	Recursive bool `yaml:"recursive" default:"false"`
-	// Only files that fit one of these patterns are taken (*, **, ?, [a-z],
-	// {a,b}; without a slash they are held against the name alone).
+	// Only files that fit one of these patterns are taken, like "*.pdf" or
+	// "scans/**/*.{jpg,png}". One without a slash is held against the name alone.
 	Include []string `yaml:"include"`
 	// Files and folders that fit one of these are left out. Temporary, hidden
 	// and system files and unfinished downloads always are.
@@ -120,8 +120,8 @@ type FolderConfig struct {
 	AllowEmpty bool `yaml:"allow_empty" default:"false"`
 	// How long a file must have stood still before it is taken.
 	Settle time.Duration `yaml:"settle" default:"5s"`
-	// How changes are noticed: by the system's events, by looking again and
-	// again (network drives), or by what works there.
+	// How changes are noticed: by the system's events, or by looking again and
+	// again (poll: for network drives). auto finds out what works.
 	Watch string `yaml:"watch" default:"auto" oneof:"auto|events|poll"`
 	// What happens to a file that was delivered: it stays, goes to Sent/, or is
 	// deleted with its sidecar.

@@ -105,7 +105,7 @@ func (l *configLoader) libraries(cfg *Config) {
 	folded := map[string]string{}
 	names := slices.Collect(maps.Keys(cfg.Libraries))
 	slices.SortFunc(names, func(a, b string) int {
-		return cmp.Compare(l.line(joinKey("libraries", a)), l.line(joinKey("libraries", b)))
+		return cmp.Or(cmp.Compare(l.line(joinKey("libraries", a)), l.line(joinKey("libraries", b))), cmp.Compare(a, b))
 	})
 	for _, name := range names {
 		key, lib := joinKey("libraries", name), cfg.Libraries[name]
@@ -301,8 +301,8 @@ func (l *configLoader) readFiles(cfg *Config) {
 		}
 		cfg.API.CA = data
 	}
-	for name, c := range cfg.Contracts {
-		key := joinKey("contracts", name) + ".private_key_file"
+	for _, name := range slices.Sorted(maps.Keys(cfg.Contracts)) {
+		c, key := cfg.Contracts[name], joinKey("contracts", name)+".private_key_file"
 		if data := l.file(key, c.PrivateKeyFile); data != nil {
 			var err error
 			if c.Key, err = digime.ParsePrivateKey(data); err != nil {
@@ -311,7 +311,8 @@ func (l *configLoader) readFiles(cfg *Config) {
 			cfg.Contracts[name] = c
 		}
 	}
-	for name, lib := range cfg.Libraries {
+	for _, name := range slices.Sorted(maps.Keys(cfg.Libraries)) {
+		lib := cfg.Libraries[name]
 		if lib.Postbox == nil {
 			continue
 		}
@@ -354,9 +355,9 @@ func parsePublicKey(data []byte) (*rsa.PublicKey, error) {
 	}
 	key, err := x509.ParsePKCS1PublicKey(block.Bytes)
 	if err != nil {
-		any, _ := x509.ParsePKIXPublicKey(block.Bytes)
+		other, _ := x509.ParsePKIXPublicKey(block.Bytes)
 		var ok bool
-		if key, ok = any.(*rsa.PublicKey); !ok {
+		if key, ok = other.(*rsa.PublicKey); !ok {
 			return nil, errors.New("it is not an RSA public key")
 		}
 	}

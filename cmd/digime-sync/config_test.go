@@ -8,6 +8,7 @@ import (
 	"errors"
 	"io/fs"
 	"maps"
+	"math/big"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -208,15 +209,20 @@ func TestLoadConfigReadsKeys(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1)}
+	cert, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	if err != nil {
+		t.Fatal(err)
+	}
 	dir := writeFiles(t, map[string]string{
+		"ca.pem": pemText("CERTIFICATE", cert),
 		"w.key":  pemText("RSA PRIVATE KEY", x509.MarshalPKCS1PrivateKey(key)),
 		"p1.pem": pemText("RSA PUBLIC KEY", x509.MarshalPKCS1PublicKey(&key.PublicKey)),
 		"p2.pem": pemText("PUBLIC KEY", pkix),
-		"c.yaml": minimal + "  \n",
 	})
 	path := filepath.Join(dir, "c.yaml")
 	text := strings.Replace(minimal, "alice: {contract: w}", "alice: {contract: w, postbox: {id: x, public_key_file: p1.pem}}, bob: {contract: w, postbox: {id: x, public_key_file: p2.pem}}", 1)
-	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+	if err := os.WriteFile(path, []byte(text+"api: {ca_file: ca.pem}\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	cfg, err := LoadConfig(path)
@@ -225,6 +231,9 @@ func TestLoadConfigReadsKeys(t *testing.T) {
 	}
 	if !key.Equal(cfg.Contracts["w"].Key) {
 		t.Error("contract w has another key")
+	}
+	if !x509.NewCertPool().AppendCertsFromPEM(cfg.API.CA) {
+		t.Error("the certificate was not read")
 	}
 	for _, name := range []string{"alice", "bob"} {
 		if !key.PublicKey.Equal(cfg.Libraries[name].Postbox.PublicKey) {
@@ -283,6 +292,20 @@ func TestLoadConfigMissing(t *testing.T) {
 	var report *ConfigError
 	if !errors.As(err, &report) || !errors.Is(err, fs.ErrNotExist) || err.Error() != path+": there is no such file" {
 		t.Errorf("%v", err)
+	}
+}
+
+func TestUnreadable(t *testing.T) {
+	for _, tt := range []struct {
+		err  error
+		want ConfigFault
+	}{
+		{&fs.PathError{Op: "open", Path: "k", Err: fs.ErrPermission}, ConfigFault{Text: "it cannot be read", Hint: "let the user the program runs as read it"}},
+		{&fs.PathError{Op: "read", Path: "k", Err: errors.New("input/output error")}, ConfigFault{Text: "it cannot be read: input/output error"}},
+	} {
+		if got := unreadable(tt.err); got != tt.want {
+			t.Errorf("%v: %+v, want %+v", tt.err, got, tt.want)
+		}
 	}
 }
 
