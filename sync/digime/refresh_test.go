@@ -87,12 +87,11 @@ type service struct {
 	mu      sync.Mutex
 	header  map[string]any
 	claims  map[string]any
-	token   string        // in place of one made of header and claims
-	keys    []any         // of the key set
-	fetched int           // how often the key set was
-	keysDo  http.Handler  // in place of the key set, if not nil
-	tokenDo http.Handler  // in place of the token answer, if not nil
-	shift   time.Duration // of the Date header
+	token   string       // in place of one made of header and claims
+	keys    []any        // of the key set
+	fetched int          // how often the key set was
+	keysDo  http.Handler // in place of the key set, if not nil
+	tokenDo http.Handler // in place of the token answer, if not nil
 }
 
 // serviceKey is made once.
