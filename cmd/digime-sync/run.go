@@ -80,6 +80,11 @@ type parts struct {
 
 // openParts opens the database, which only one process can, and the rest.
 func openParts(cfg *Config, log *slog.Logger) (*parts, error) {
+	for _, f := range cfg.Folders {
+		if f.Push != "library" {
+			return nil, failure(exitConfig, "write push: library, or leave it out", "folder %s: this version cannot push to a %s", f.Path, f.Push)
+		}
+	}
 	client, err := newClient(cfg, log)
 	if err != nil {
 		return nil, err

@@ -56,15 +56,19 @@ func (e *Engine) describe(folder *Folder, path, sidecarPath string) (description
 	if err != nil {
 		return description{}, err
 	}
+	if side.Provider != nil {
+		return description{library: lib}, refused("take provider out of the sidecar, or move the file to a folder that pushes to providers",
+			"the sidecar names a provider, but files of this folder go to libraries")
+	}
 	head, err := headFor(folder, side, path)
 	if err != nil {
-		return description{}, err
+		return description{library: lib}, err
 	}
 	if err := side.Complete(folder.Defaults, lib.Accounts, filepath.Base(path), head); err != nil {
-		return description{}, sidecarVerdict(sidecarPath, err)
+		return description{library: lib}, sidecarVerdict(sidecarPath, err)
 	}
 	if err := guard(lib, side); err != nil {
-		return description{}, err
+		return description{library: lib}, err
 	}
 	return description{library: lib, descriptor: descriptor(side), dest: destination(lib, side)}, nil
 }
@@ -101,7 +105,7 @@ func headFor(folder *Folder, side sidecar.Sidecar, path string) ([]byte, error) 
 	if kind == "" {
 		kind = folder.Defaults.MimeType
 	}
-	if kind != "auto" {
+	if kind != sidecar.Auto {
 		return nil, nil
 	}
 	f, err := watcher.Open(path)
@@ -109,7 +113,7 @@ func headFor(folder *Folder, side sidecar.Sidecar, path string) ([]byte, error) 
 		return nil, err
 	}
 	defer f.Close()
-	head := make([]byte, 3072)
+	head := make([]byte, sidecar.HeadSize)
 	n, err := io.ReadFull(f, head)
 	if err != nil && err != io.EOF && err != io.ErrUnexpectedEOF {
 		return nil, fmt.Errorf("read the file's beginning: %w", err)

@@ -22,14 +22,12 @@ import (
 const patience = 10 * time.Minute
 
 // noteDue says whether a note beside the file should say how it stands.
-func noteDue(f store.File, held bool, now time.Time) bool {
+func noteDue(f store.File, now time.Time) bool {
 	switch f.State {
 	case store.Refused, store.Held:
 		return true
 	case store.Waiting, store.Retrying:
-		return held || now.Sub(f.Since) >= patience
-	case store.Queued:
-		return held
+		return now.Sub(f.Since) >= patience
 	default:
 		return false
 	}
@@ -38,7 +36,7 @@ func noteDue(f store.File, held bool, now time.Time) bool {
 // keepNote writes the file's note if one is due, and takes away one that is
 // solved.
 func (e *Engine) keepNote(f store.File, now time.Time) error {
-	if !noteDue(f, false, now) {
+	if !noteDue(f, now) {
 		e.unnote(f)
 		return nil
 	}

@@ -103,14 +103,14 @@ func (e *Engine) vanished(folder *Folder, f store.File) error {
 	return e.Store.Put(f)
 }
 
+// missing says whether a folder is away, with all that is in it.
 func (e *Engine) missing(folder string) bool {
-	for _, s := range e.watcher.Status() {
-		if s.Path == folder && s.State == "missing" {
+	for _, s := range e.folderStatus() {
+		if s.Path == folder && s.State == watcher.StateMissing {
 			return true
 		}
 	}
-	_, err := watcher.Lstat(folder)
-	return err != nil
+	return false
 }
 
 // moveLane queues a file anew whose sidecar now names another destination.

@@ -47,7 +47,7 @@ func (e *Engine) sweepOnce(now time.Time) error {
 		if hold, held := holds[f.Library]; held && f.State != store.Waiting && f.State != store.Refused {
 			f = withHold(f, hold)
 		}
-		if f.MovedTo == "" && noteDue(f, false, now) {
+		if f.MovedTo == "" && noteDue(f, now) {
 			return e.writeNote(f)
 		}
 		return nil

@@ -1,0 +1,221 @@
+package engine
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/digime-sync/digime-sync/store"
+	"github.com/digime-sync/digime-sync/sync/digime/sandbox"
+	"github.com/digime-sync/digime-sync/watcher"
+)
+
+func TestMoveToSent(t *testing.T) {
+	r := newRig(t, func(f *Folder) { f.After, f.Recursive = "move", true }, "alice")
+	for i, content := range []string{"first", "second"} {
+		path := r.drop("alice", "sub/report.txt", content)
+		r.once()
+		if exist(path) || exist(path+".meta.json") {
+			t.Errorf("%d: still there", i)
+		}
+		f := r.state(path)
+		if f.State != store.Delivered || f.MovedTo == "" {
+			t.Fatalf("%+v", f)
+		}
+		got, err := os.ReadFile(f.MovedTo)
+		must(t, err)
+		if string(got) != content || !exist(f.MovedTo+".meta.json") || !exist(f.MovedTo+ReceiptSuffix) {
+			t.Errorf("%s holds %q", f.MovedTo, got)
+		}
+	}
+	sent := filepath.Join(r.dir, "alice", "Sent", "sub")
+	if !exist(filepath.Join(sent, "report.txt")) || !exist(filepath.Join(sent, "report (2).txt")) {
+		t.Error("the second did not get a name of its own")
+	}
+	r.restart()
+	r.once()
+	if n := len(r.api.Deliveries()); n != 2 {
+		t.Errorf("%d deliveries: what lies in Sent was pushed", n)
+	}
+}
+
+func TestDelete(t *testing.T) {
+	r := newRig(t, func(f *Folder) { f.After = "delete" }, "alice")
+	path := r.drop("alice", "report.txt", "content")
+	r.once()
+	if exist(path) || exist(path+".meta.json") {
+		t.Error("still there")
+	}
+	if r.receipt(path).State != "delivered" {
+		t.Error("no receipt")
+	}
+}
+
+// What lies there is not deleted or moved unless it is what was delivered.
+func TestChangedFileIsNeitherDeletedNorMoved(t *testing.T) {
+	for _, after := range []string{"delete", "move"} {
+		r := newRig(t, func(f *Folder) { f.After = after }, "alice")
+		path := r.drop("alice", "report.txt", "content")
+		sig, err := watcher.Lstat(path)
+		must(t, err)
+		rec := store.File{Path: path, Folder: filepath.Dir(path), Library: "alice", Sidecar: "report.txt.meta.json", Sig: store.Sig(sig), After: after, State: store.Delivered}
+		must(t, os.WriteFile(path, []byte("newer content"), 0o644))
+		must(t, r.engine.settleDown(rec))
+		if got, err := os.ReadFile(path); err != nil || string(got) != "newer content" {
+			t.Errorf("%s: %q, %v", after, got, err)
+		}
+		if !exist(path + ".meta.json") {
+			t.Errorf("%s: the sidecar of the new content has gone", after)
+		}
+	}
+}
+
+// A death between delivery and what comes after is mended at the next start.
+func TestAfterIsFinishedAfterACrash(t *testing.T) {
+	r := newRig(t, func(f *Folder) { f.After = "move" }, "alice")
+	path := r.drop("alice", "report.txt", "content")
+	r.api.Fail(sandbox.Fault{Kind: sandbox.ReqPush, Do: sandbox.DoRefuse, Status: 503})
+	r.once()
+	f, ok, err := r.store.Begin(path, time.Now(), true)
+	if err != nil || !ok {
+		t.Fatal(ok, err)
+	}
+	f.After = "move"
+	must(t, r.store.Delivered(f, time.Now()))
+	r.restart()
+	r.start()
+	r.until("moved", func() bool { return exist(filepath.Join(r.dir, "alice", "Sent", "report.txt")) && !exist(path) })
+	if n := len(r.api.Deliveries()); n != 0 {
+		t.Errorf("%d deliveries", n)
+	}
+}
+
+func TestMoveToFailed(t *testing.T) {
+	r := newRig(t, func(f *Folder) { f.OnFailure = "move" }, "alice")
+	path := r.drop("alice", "report.txt", "content")
+	r.describe(path, `{"mimeType": "text/plain", "accounts": [{"accountId": "somebody else"}]}`)
+	r.once()
+	failed := filepath.Join(r.dir, "alice", "Failed", "report.txt")
+	if exist(path) || !exist(failed) || !exist(failed+".meta.json") || !exist(failed+NoteSuffix) {
+		t.Error("not moved to Failed with its sidecar and note")
+	}
+	r.once()
+	if f := r.state(path); f.State != store.Refused || f.MovedTo != failed {
+		t.Errorf("%+v", f)
+	}
+	if n := len(r.api.Deliveries()); n != 0 {
+		t.Errorf("%d deliveries", n)
+	}
+}
+
+func TestQuiet(t *testing.T) {
+	r := newRig(t, func(f *Folder) { f.OnFailure = "quiet" }, "alice")
+	path := r.drop("alice", "report.txt", "content")
+	r.describe(path, `{`)
+	r.once()
+	if f := r.state(path); f.State != store.Refused || exist(path+NoteSuffix) {
+		t.Errorf("%+v, note %v", f, exist(path+NoteSuffix))
+	}
+}
+
+// Nobody is left waiting in silence: after ten minutes without a sidecar, or
+// with a sidecar alone, a note says so, and goes away when the matter is solved.
+func TestWaitingIsSaidAfterTenMinutes(t *testing.T) {
+	r := newRig(t, nil, "alice")
+	lone := filepath.Join(r.dir, "alice", "lone.txt")
+	must(t, os.WriteFile(lone, []byte("x"), 0o644))
+	orphan := filepath.Join(r.dir, "alice", "absent.txt")
+	r.describe(orphan, `{}`)
+	r.once()
+	if f := r.state(lone); f.State != store.Waiting || !strings.Contains(f.Hint, "lone.txt.meta.json") {
+		t.Fatalf("%+v", f)
+	}
+	if f := r.state(orphan + ".meta.json"); f.State != store.Waiting || !strings.Contains(f.Hint, "absent.txt") {
+		t.Fatalf("%+v", f)
+	}
+	must(t, r.engine.sweepOnce(time.Now().Add(9*time.Minute)))
+	if exist(lone+NoteSuffix) || exist(orphan+NoteSuffix) {
+		t.Error("a note before ten minutes")
+	}
+	must(t, r.engine.sweepOnce(time.Now().Add(11*time.Minute)))
+	if !exist(lone+NoteSuffix) || !exist(orphan+NoteSuffix) {
+		t.Fatal("no note after ten minutes")
+	}
+	r.drop("alice", "absent.txt", "here it is")
+	r.drop("alice", "lone.txt", "x")
+	r.once()
+	for _, path := range []string{lone, orphan} {
+		if f := r.state(path); f.State != store.Delivered || exist(path+NoteSuffix) {
+			t.Errorf("%+v, note %v", f, exist(path+NoteSuffix))
+		}
+	}
+	if f := r.state(orphan + ".meta.json"); f.Path != "" {
+		t.Errorf("the sidecar is still listed: %+v", f)
+	}
+}
+
+// A refused file that its owner takes away is forgotten, and its note with it.
+func TestTakenAwayInsteadOfCorrected(t *testing.T) {
+	r := newRig(t, nil, "alice")
+	path := r.drop("alice", "report.txt", "")
+	r.once()
+	if f := r.state(path); f.State != store.Refused || !strings.Contains(f.Reason, "empty") || !exist(path+NoteSuffix) {
+		t.Fatalf("%+v", f)
+	}
+	must(t, os.Remove(path))
+	must(t, os.Remove(path+".meta.json"))
+	r.once()
+	if f := r.state(path); f.Path != "" || exist(path+NoteSuffix) {
+		t.Errorf("%+v, note %v", f, exist(path+NoteSuffix))
+	}
+}
+
+// A queued file that is taken away is said, and pushed when it is back.
+func TestTakenAwayBeforeThePush(t *testing.T) {
+	r := newRig(t, nil, "alice")
+	r.api.Fail(sandbox.Fault{Kind: sandbox.ReqPush, Do: sandbox.DoRefuse, Status: 503})
+	path := r.drop("alice", "report.txt", "content")
+	r.once()
+	aside := filepath.Join(r.dir, "aside")
+	must(t, os.Rename(path, aside))
+	r.start()
+	r.untilState(path, store.Ignored)
+	must(t, os.Rename(aside, path))
+	r.untilState(path, store.Delivered)
+}
+
+// A folder that is away keeps its files: they are not gone.
+func TestMissingFolderLosesNothing(t *testing.T) {
+	r := newRig(t, nil, "alice")
+	r.api.Fail(sandbox.Fault{Kind: sandbox.ReqPush, Do: sandbox.DoRefuse, Status: 503})
+	path := r.drop("alice", "report.txt", "content")
+	r.once()
+	folder := filepath.Dir(path)
+	must(t, os.Rename(folder, folder+".away"))
+	r.start()
+	r.until("said to be missing", func() bool { return strings.Contains(r.state(path).Reason, "missing") })
+	must(t, os.Rename(folder+".away", folder))
+	r.engine.Rescan(folder)
+	r.engine.wake("alice", true)
+	r.stop()
+	if f := r.state(path); f.State != store.Retrying && f.State != store.Queued && f.State != store.Delivered {
+		t.Errorf("%+v", f)
+	}
+	r.once()
+	r.until("delivered", func() bool { r.once(); return r.state(path).State == store.Delivered })
+}
+
+func TestFit(t *testing.T) {
+	long := strings.Repeat("ä", 127)
+	for _, name := range []string{"a.txt", long, long + "b", strings.Repeat("n", 255), strings.Repeat("\xff", 250)} {
+		got := fit(name, ReceiptSuffix)
+		if len(got) > longestName || !strings.HasSuffix(got, ReceiptSuffix) {
+			t.Errorf("fit(%q) = %q of %d bytes", name, got, len(got))
+		}
+	}
+	if fit(long+"b", NoteSuffix) == fit(long+"c", NoteSuffix) {
+		t.Error("two names got one note")
+	}
+}

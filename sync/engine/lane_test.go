@@ -1,0 +1,87 @@
+package engine
+
+import (
+	"testing"
+	"time"
+
+	"github.com/digime-sync/digime-sync/store"
+)
+
+func TestBackoffDoublesUpToFiveMinutes(t *testing.T) {
+	for n, most := range map[int]time.Duration{0: time.Second, 1: time.Second, 2: 2 * time.Second, 5: 16 * time.Second, 9: 256 * time.Second, 10: lastBackoff, 1000: lastBackoff} {
+		var lowest, highest time.Duration = time.Hour, 0
+		for range 1000 {
+			d := backoff(n)
+			lowest, highest = min(lowest, d), max(highest, d)
+		}
+		if lowest < most/2 || highest > most || highest-lowest < most/4 {
+			t.Errorf("backoff(%d) is from %s to %s, want %s to %s", n, lowest, highest, most/2, most)
+		}
+	}
+}
+
+func TestLaneTriesOneFileWhileItsDestinationFails(t *testing.T) {
+	now := time.Now()
+	l := &lane{name: "alice", running: map[string]bool{"a": true, "b": true}}
+	if !l.ready(now) {
+		t.Fatal("a lane with two of four pushes is not ready")
+	}
+	l.learn(outcome{path: "a", failed: true}, now)
+	later := now.Add(firstBackoff)
+	if l.ready(now) || l.ready(later) {
+		t.Error("ready while it is paused, or while a push is under way")
+	}
+	l.learn(outcome{path: "b", failed: true}, now)
+	if l.ready(now) || !l.ready(now.Add(2*firstBackoff)) {
+		t.Error("one file must find out, after the pause")
+	}
+	l.running["c"] = true
+	l.learn(outcome{path: "c", answers: true}, later)
+	l.running["d"], l.running["e"], l.running["f"] = true, true, true
+	if !l.ready(later) {
+		t.Error("not ready although the destination answers again")
+	}
+	l.running["g"] = true
+	if l.ready(later) {
+		t.Error("ready for a fifth push")
+	}
+}
+
+func TestLaneHonoursRetryAfter(t *testing.T) {
+	now := time.Now()
+	l := &lane{running: map[string]bool{"a": true}}
+	l.learn(outcome{path: "a", failed: true, after: now.Add(time.Hour)}, now)
+	if l.ready(now.Add(59*time.Minute)) || !l.ready(now.Add(time.Hour)) {
+		t.Error("Retry-After was not kept")
+	}
+	if got := l.wait(); !got.Equal(now.Add(time.Hour)) {
+		t.Errorf("waits until %s", got)
+	}
+}
+
+func TestHeldLaneIsNotReady(t *testing.T) {
+	now := time.Now()
+	l := &lane{running: map[string]bool{"a": true}}
+	l.learn(outcome{path: "a", hold: &store.Hold{}}, now)
+	if l.ready(now.Add(24*time.Hour)) || !l.wait().IsZero() {
+		t.Error("a held lane started by itself")
+	}
+}
+
+func TestNoteDue(t *testing.T) {
+	now := time.Now()
+	for _, c := range []struct {
+		state store.State
+		age   time.Duration
+		want  bool
+	}{
+		{store.Refused, 0, true}, {store.Held, 0, true},
+		{store.Waiting, 9 * time.Minute, false}, {store.Waiting, 10 * time.Minute, true},
+		{store.Retrying, time.Minute, false}, {store.Retrying, time.Hour, true},
+		{store.Queued, time.Hour, false}, {store.Delivered, time.Hour, false}, {store.Pushing, time.Hour, false},
+	} {
+		if got := noteDue(store.File{State: c.state, Since: now.Add(-c.age)}, now); got != c.want {
+			t.Errorf("%s for %s: %v", c.state, c.age, got)
+		}
+	}
+}
