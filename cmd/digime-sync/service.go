@@ -22,6 +22,10 @@ const serviceName = "digime-sync"
 // to be cut off at any moment.
 const stopWait = 4500 * time.Millisecond
 
+// startSeen is how long a service that ends by itself still lives, so that the
+// manager has seen it run: it does not restart what ends while it starts.
+const startSeen = time.Second
+
 // runService runs serve until it ends by itself or is told to stop: by SIGTERM
 // or SIGINT, on Windows by the service manager, Ctrl-C or Ctrl-Break. A stop
 // cancels ctx and waits for serve no longer than stopWait. The error is serve's;
@@ -138,7 +142,7 @@ func (p *program) underManager() error {
 	select {
 	case <-p.stopping: // the manager is yet to be told
 		return p.managed(<-managed)
-	default:
+	case <-time.After(startSeen):
 	}
 	err = p.result()
 	if err == nil {

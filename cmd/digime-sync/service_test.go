@@ -18,33 +18,37 @@ import (
 // children are what this test binary does instead of testing when it is started
 // with the arguments: child NAME ARGUMENT…
 var children = map[string]func(args []string) error{
-	"listen": listenChild,
-	"run":    runChild,
+	"listen": listenChild, // STATEDIR
+	"ask":    askChild,    // STATEDIR
+	"run":    runChild,    // HOW [FILE]
 }
+
+// exitChild is how a child ends when it has an error.
+const exitChild = 9
 
 func init() {
 	if len(os.Args) < 3 || os.Args[1] != "child" {
 		return
 	}
-	child, ok := children[os.Args[2]]
-	if !ok {
-		return
-	}
-	if err := child(os.Args[3:]); err != nil {
+	if err := children[os.Args[2]](os.Args[3:]); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(exitChild)
 	}
 	os.Exit(0)
 }
 
-// exitChild is how a child ends when it has an error.
-const exitChild = 9
-
-// runChild runs as main does, with a serve that says what it does and ends as it
-// is told.
+// runChild runs as main does, with a serve that says what it does, to its
+// standard output or FILE, and ends as it is told by HOW.
 func runChild(args []string) error {
+	out := os.Stdout
+	if len(args) > 1 {
+		var err error
+		if out, err = os.Create(args[1]); err != nil {
+			return err
+		}
+	}
 	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
-	return runService(log, func(ctx context.Context) error { return act(ctx, os.Stdout, args[0]) })
+	return runService(log, func(ctx context.Context) error { return act(ctx, out, args[0]) })
 }
 
 // act is a serve: "wait" ends when it is told to, "trip" ends then with an
@@ -118,6 +122,7 @@ func TestProgramStops(t *testing.T) {
 				if got := p.result(); !errors.Is(got, c.result) || (got == nil) != (c.result == nil) {
 					t.Errorf("result %v, want %v", got, c.result)
 				}
+				<-p.ended // a bubble must not be left behind
 				if warned := strings.Contains(said.String(), "level=WARN"); warned != (c.waited == stopWait) {
 					t.Errorf("the log says %q", &said)
 				}

@@ -11,8 +11,6 @@ import (
 	"testing"
 )
 
-func init() { children["ask"] = askChild }
-
 func TestRunServiceStopsAtASignal(t *testing.T) {
 	for _, sig := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT} {
 		for how, want := range map[string]int{"wait": 0, "trip": exitChild} {
