@@ -75,7 +75,7 @@ func TestNamesThatAreNotUTF8(t *testing.T) {
 func TestFilesInPagesWithChangesBetween(t *testing.T) {
 	s := open(t, t.TempDir())
 	const n = 2*pageSize + 3
-	parallel(n, func(i int) { must(t, s.Put(File{Path: fmt.Sprintf("/in/%05d", i), State: Refused})) })
+	parallel(t, n, func(i int) error { return s.Put(File{Path: fmt.Sprintf("/in/%05d", i), State: Refused}) })
 	must(t, s.Put(File{Path: "/other", State: Refused}))
 	var paths []string
 	must(t, s.Files("/in/", func(f File) error {
@@ -102,11 +102,10 @@ func TestFilesInPagesWithChangesBetween(t *testing.T) {
 func TestAfterActions(t *testing.T) {
 	dir := t.TempDir()
 	s := open(t, dir)
-	parallel(pageSize+2, func(i int) {
+	parallel(t, pageSize+2, func(i int) error {
 		f := file(fmt.Sprintf("/in/%04d", i), "alice", fmt.Sprint(i))
 		f.After = "move"
-		enqueue(t, s, f, Queued)
-		push(t, s, f.Path)
+		return deliver(s, f)
 	})
 	pending := func(s *Store) (n int) {
 		must(t, s.AfterPending(func(f File) error { n++; return nil }))

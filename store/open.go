@@ -109,10 +109,11 @@ func (s *Store) Close() error {
 	s.commitMu.Lock()
 	defer s.commitMu.Unlock()
 	s.closed = true
-	if closeErr := s.closeFiles(); err == nil && closeErr == nil {
-		err = s.markClean()
-	} else {
-		err = errors.Join(err, closeErr)
+	err = errors.Join(err, s.closeFiles())
+	if err == nil {
+		if err := s.markClean(); err != nil {
+			s.log.Warn("database is closed, but will be checked when it is opened", "error", err)
+		}
 	}
 	return errors.Join(err, s.lock.release())
 }

@@ -58,7 +58,7 @@ func (s *Store) inspect() error {
 		return s.inspected(err)
 	}
 	if im.torn {
-		s.log.Warn("one meta page of the database is not whole, the other counts", "path", s.path)
+		s.say("one meta page of the database was not whole: what changed last before it was damaged may be missing, and is found again by scanning")
 	}
 	clean, err := os.ReadFile(filepath.Join(s.dir, cleanName))
 	deep := err != nil || strings.TrimSpace(string(clean)) != strconv.FormatUint(im.txid, 10)

@@ -3,6 +3,7 @@ package store
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -30,13 +31,15 @@ func file(path, library, content string) File {
 
 func open(t testing.TB, dir string) *Store {
 	t.Helper()
-	s, err := Open(dir, slog.New(slog.NewTextHandler(logWriter{t}, nil)))
+	s, err := Open(dir, textLog(logWriter{t}))
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = s.Close() })
 	return s
 }
+
+func textLog(w io.Writer) *slog.Logger { return slog.New(slog.NewTextHandler(w, nil)) }
 
 type logWriter struct{ t testing.TB }
 
@@ -117,12 +120,28 @@ func remove(t testing.TB, dir, name string) {
 	must(t, os.Remove(filepath.Join(dir, name)))
 }
 
+// deliver takes a file all its way.
+func deliver(s *Store, f File) error {
+	if _, err := s.Enqueue(f, t0); err != nil {
+		return err
+	}
+	begun, ok, err := s.Begin(f.Path, t0, false)
+	if err != nil || !ok {
+		return err
+	}
+	if err := s.Released(f.Path); err != nil {
+		return err
+	}
+	return s.Delivered(begun, t0)
+}
+
 // parallel runs fn for 0 to n-1, 64 at a time.
-func parallel(n int, fn func(i int)) {
+func parallel(t testing.TB, n int, fn func(i int) error) {
+	t.Helper()
 	var group errgroup.Group
 	group.SetLimit(64)
 	for i := range n {
-		group.Go(func() error { fn(i); return nil })
+		group.Go(func() error { return fn(i) })
 	}
-	_ = group.Wait()
+	must(t, group.Wait())
 }

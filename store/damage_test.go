@@ -1,0 +1,192 @@
+package store
+
+import (
+	"errors"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	"go.etcd.io/bbolt"
+)
+
+// hurt damages bytes in one of the ways disks and power cuts do.
+func hurt(rng *rand.Rand, data []byte) []byte {
+	data = slices.Clone(data)
+	at := rng.IntN(len(data))
+	switch rng.IntN(5) {
+	case 0: // a bit flips
+		data[at] ^= 1 << rng.IntN(8)
+	case 1: // the end is missing
+		return data[:at]
+	case 2: // a sector of zeros
+		at -= at % 512
+		clear(data[at:min(len(data), at+512*(1+rng.IntN(16)))])
+	case 3: // a sector of something else
+		at -= at % 512
+		for i := at; i < min(len(data), at+512); i++ {
+			data[i] = byte(rng.Uint32())
+		}
+	case 4: // a page of another place, as after a misdirected write
+		page := os.Getpagesize()
+		from, to := rng.IntN(len(data)/page+1)*page, rng.IntN(len(data)/page+1)*page
+		copy(data[min(to, len(data)):], data[min(from, len(data)):min(from+page, len(data))])
+	}
+	return data
+}
+
+// Whatever happens to the database file, nothing panics, nothing is pushed
+// twice, and what was not found whole is said.
+func TestRandomDamageOfTheDatabase(t *testing.T) {
+	master := t.TempDir()
+	files := fill(t, master, 120)
+	db, err := os.ReadFile(filepath.Join(master, dbName))
+	must(t, err)
+	audit, err := os.ReadFile(filepath.Join(master, auditName))
+	must(t, err)
+	aside := 0
+	for seed := range uint64(100) {
+		rng := rand.New(rand.NewPCG(seed, 1))
+		dir := t.TempDir()
+		must(t, os.WriteFile(filepath.Join(dir, dbName), hurt(rng, db), 0o600))
+		must(t, os.WriteFile(filepath.Join(dir, auditName), audit, 0o600))
+		s, err := Open(dir, nil)
+		if err != nil {
+			t.Fatalf("seed %d: %v", seed, err)
+		}
+		if s.Repaired() != "" {
+			aside++
+		} else if got := state(t, s, "/in/queued"); got != Queued {
+			t.Fatalf("seed %d: the queued file is %s, silently", seed, got)
+		}
+		wantDelivered(t, s, files)
+		if err := s.Close(); err != nil {
+			t.Fatalf("seed %d: close: %v", seed, err)
+		}
+	}
+	t.Logf("%d of 100 were set aside", aside)
+	if aside < 10 {
+		t.Error("damage was hardly ever noticed")
+	}
+}
+
+// Damage that happens while the store is open, or that the quick check does not
+// see, is an error and has the next Open rebuild.
+func TestDamageFoundWhileRunning(t *testing.T) {
+	master := t.TempDir()
+	files := fill(t, master, 200)
+	db, err := os.ReadFile(filepath.Join(master, dbName))
+	must(t, err)
+	audit, err := os.ReadFile(filepath.Join(master, auditName))
+	must(t, err)
+	clean, err := os.ReadFile(filepath.Join(master, cleanName))
+	must(t, err)
+	found := 0
+	for seed := range uint64(40) {
+		rng := rand.New(rand.NewPCG(seed, 2))
+		dir := t.TempDir()
+		must(t, os.WriteFile(filepath.Join(dir, dbName), hurt(rng, db), 0o600))
+		must(t, os.WriteFile(filepath.Join(dir, auditName), audit, 0o600))
+		must(t, os.WriteFile(filepath.Join(dir, cleanName), clean, 0o600)) // so only the first pages are checked
+		s, err := Open(dir, nil)
+		if err != nil {
+			t.Fatalf("seed %d: %v", seed, err)
+		}
+		err = errors.Join(s.Files("", func(File) error { return nil }), deliver(s, file("/in/new", "alice", "new")), s.Close())
+		damaged := new(DamagedError)
+		if err != nil && !errors.As(err, &damaged) {
+			t.Fatalf("seed %d: %v", seed, err)
+		}
+		if err == nil {
+			continue
+		}
+		found++
+		s, err = Open(dir, nil)
+		if err != nil {
+			t.Fatalf("seed %d: again: %v", seed, err)
+		}
+		wantDelivered(t, s, files)
+		must(t, s.Close())
+	}
+	t.Logf("found while running: %d of 40", found)
+	if found == 0 {
+		t.Error("no damage was found while running")
+	}
+}
+
+// With the audit log damaged the database still knows, and with both damaged
+// no more is lost than the lines whose record is gone too.
+func TestRandomDamageOfTheAuditLog(t *testing.T) {
+	master := t.TempDir()
+	files := fill(t, master, 60)
+	db, err := os.ReadFile(filepath.Join(master, dbName))
+	must(t, err)
+	audit, err := os.ReadFile(filepath.Join(master, auditName))
+	must(t, err)
+	for seed := range uint64(60) {
+		rng := rand.New(rand.NewPCG(seed, 3))
+		dir := t.TempDir()
+		must(t, os.WriteFile(filepath.Join(dir, dbName), db, 0o600))
+		must(t, os.WriteFile(filepath.Join(dir, auditName), hurt(rng, audit), 0o600))
+		s, err := Open(dir, nil)
+		if err != nil {
+			t.Fatalf("seed %d: %v", seed, err)
+		}
+		wantDelivered(t, s, files)
+		must(t, deliver(s, file("/in/new", "alice", "new")))
+		must(t, s.Close())
+	}
+	for seed := range uint64(40) {
+		rng := rand.New(rand.NewPCG(seed, 4))
+		dir := t.TempDir()
+		must(t, os.WriteFile(filepath.Join(dir, dbName), hurt(rng, db), 0o600))
+		must(t, os.WriteFile(filepath.Join(dir, auditName), hurt(rng, audit), 0o600))
+		s, err := Open(dir, nil)
+		if err != nil {
+			t.Fatalf("seed %d: both damaged: %v", seed, err)
+		}
+		lost := 0
+		must(t, s.view(func(tx *txn) error {
+			for _, f := range files {
+				if _, known, err := tx.delivery(contentKey(f.Dest, f.SHA256)); err != nil || !known {
+					lost++
+				}
+			}
+			return nil
+		}))
+		if lost > 0 && s.Repaired() == "" {
+			t.Errorf("seed %d: %d deliveries are lost silently", seed, lost)
+		}
+		must(t, s.Close())
+	}
+}
+
+// The own reader of the file format agrees with bbolt about whole databases, and
+// accepts nothing that bbolt finds fault with.
+func TestImageAgreesWithBolt(t *testing.T) {
+	dir := t.TempDir()
+	fill(t, dir, 400)
+	path := filepath.Join(dir, dbName)
+	f, err := os.Open(path)
+	must(t, err)
+	defer f.Close()
+	im, err := openImage(f)
+	must(t, err)
+	ours := map[string]int{}
+	must(t, im.check(true, func(bucket, _, _ []byte) error { ours[string(bucket)]++; return nil }))
+	db, err := bbolt.Open(path, 0o600, &bbolt.Options{ReadOnly: true})
+	must(t, err)
+	defer db.Close()
+	must(t, db.View(func(tx *bbolt.Tx) error {
+		for err := range tx.Check() {
+			t.Errorf("bbolt: %v", err)
+		}
+		return tx.ForEach(func(name []byte, b *bbolt.Bucket) error {
+			if got, want := ours[string(name)], b.Stats().KeyN; got != want {
+				t.Errorf("bucket %s: %d keys, bbolt has %d", name, got, want)
+			}
+			return nil
+		})
+	}))
+}
