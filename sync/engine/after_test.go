@@ -197,14 +197,7 @@ func TestMissingFolderLosesNothing(t *testing.T) {
 	r.start()
 	r.until("said to be missing", func() bool { return strings.Contains(r.state(path).Reason, "missing") })
 	must(t, os.Rename(folder+".away", folder))
-	r.engine.Rescan(folder)
-	r.engine.wake("alice", true)
-	r.stop()
-	if f := r.state(path); f.State != store.Retrying && f.State != store.Queued && f.State != store.Delivered {
-		t.Errorf("%+v", f)
-	}
-	r.once()
-	r.until("delivered", func() bool { r.once(); return r.state(path).State == store.Delivered })
+	r.untilState(path, store.Delivered)
 }
 
 func TestFit(t *testing.T) {

@@ -3,11 +3,15 @@ package engine
 import (
 	"context"
 	"fmt"
+	"maps"
 	"time"
+
+	"github.com/digime-sync/digime-sync/watcher"
 )
 
-// heldCheck is how often a held lane is looked at for a new token.
-const heldCheck = 2 * time.Second
+// lookEvery is how often held lanes are looked at for a new token, and missing
+// folders for their return.
+const lookEvery = 2 * time.Second
 
 // drain starts every push. It owns the lanes; pushes report on done. With once
 // it ends when nothing more can be pushed now; with only, these paths alone are
@@ -17,7 +21,7 @@ func (e *Engine) drain(ctx context.Context, once bool, only map[string]bool) err
 	if err := d.recover(); err != nil {
 		return err
 	}
-	var fault error
+	fault := d.look(time.Now())
 	for fault == nil && ctx.Err() == nil {
 		fault = d.fill(ctx, time.Now())
 		if fault != nil || once && d.running == 0 {
@@ -42,7 +46,8 @@ type drainer struct {
 	order   []string // of the lanes, for taking turns
 	turn    int
 	running int
-	checked time.Time // when held lanes were last looked at
+	away    map[string]bool // folders that are missing: their files are passed over
+	looked  time.Time
 	done    chan outcome
 }
 
@@ -103,7 +108,7 @@ func (d *drainer) start(ctx context.Context, l *lane, now time.Time) (bool, erro
 		return false, nil
 	}
 	f, due, ok, err := d.engine.Store.Next(l.name, now, func(path string) bool {
-		return l.running[path] || d.only != nil && !d.only[path]
+		return l.running[path] || d.only != nil && !d.only[path] || len(d.away) > 0 && d.isAway(path)
 	})
 	if err != nil {
 		return false, fmt.Errorf("read queue: %w", err)
@@ -125,7 +130,7 @@ func (d *drainer) wait(ctx context.Context) error {
 	select {
 	case <-ctx.Done():
 	case <-timer.C:
-		return d.checkHeld(time.Now())
+		return d.look(time.Now())
 	case <-d.engine.signal:
 		d.wake()
 	case o := <-d.done:
@@ -137,13 +142,9 @@ func (d *drainer) wait(ctx context.Context) error {
 
 // sleep returns how long nothing happens by itself.
 func (d *drainer) sleep(now time.Time) time.Duration {
-	wake := now.Add(time.Minute)
+	wake := d.looked.Add(lookEvery)
 	for _, l := range d.lanes {
-		at := l.wait()
-		if l.held {
-			at = d.checked.Add(heldCheck)
-		}
-		if !at.IsZero() && at.Before(wake) {
+		if at := l.wait(); !at.IsZero() && at.Before(wake) {
 			wake = at
 		}
 	}
@@ -198,13 +199,14 @@ func (d *drainer) learn(o outcome, now time.Time) error {
 	return nil
 }
 
-// checkHeld lets a held lane try again when its token has changed, or when the
-// hold's time is over.
-func (d *drainer) checkHeld(now time.Time) error {
-	if now.Sub(d.checked) < heldCheck {
+// look finds out by itself what nobody tells: that a held lane has a new token
+// or its hold's time is over, that a missing folder is back.
+func (d *drainer) look(now time.Time) error {
+	if now.Sub(d.looked) < lookEvery {
 		return nil
 	}
-	d.checked = now
+	d.looked = now
+	d.lookForFolders()
 	for _, l := range d.lanes {
 		if !l.held {
 			continue
@@ -219,4 +221,25 @@ func (d *drainer) checkHeld(now time.Time) error {
 		}
 	}
 	return nil
+}
+
+func (d *drainer) lookForFolders() {
+	before := d.away
+	d.away = map[string]bool{}
+	for _, s := range d.engine.folderStatus() {
+		if s.State == watcher.StateMissing {
+			d.away[s.Path] = true
+		}
+	}
+	if maps.Equal(before, d.away) {
+		return
+	}
+	for _, l := range d.lanes {
+		l.next, l.empty = time.Time{}, false
+	}
+}
+
+func (d *drainer) isAway(path string) bool {
+	folder := d.engine.folderOf(path)
+	return folder != nil && d.away[folder.Path]
 }

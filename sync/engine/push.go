@@ -82,12 +82,13 @@ func (e *Engine) lookFailed(folder *Folder, f store.File, err error) error {
 	}
 }
 
+const folderAway = "its folder is missing (unmounted, renamed or deleted)"
+
 // vanished tells a file that was taken away from a folder that is away.
 func (e *Engine) vanished(folder *Folder, f store.File) error {
 	if e.missing(folder.Path) {
-		f.State, f.Reason = store.Retrying, "its folder is missing (unmounted, renamed or deleted)"
-		f.Hint = "bring the folder back; the file is pushed then"
-		return e.Store.Defer(f, time.Now().Add(backoff(6)))
+		f.State = store.Queued
+		return e.Store.Defer(f, time.Now().Add(lookEvery))
 	}
 	if _, err := watcher.Lstat(f.Path); err == nil { // only the sidecar went
 		var v *verdict

@@ -89,9 +89,17 @@ func (e *Engine) Status(prefix string) (Status, error) {
 	if skew, ok := e.Client.Skew(); ok && skew.Abs() > 2*time.Minute {
 		s.ClockSkew = skew.Round(time.Second).String()
 	}
+	s.Folders = e.folderStatus()
+	away := map[string]bool{}
+	for _, folder := range s.Folders {
+		away[folder.Path] = folder.State == watcher.StateMissing
+	}
 	err = e.Store.Files(prefix, func(f store.File) error {
 		if h, held := holds[f.Library]; held {
 			f = withHold(f, h)
+		}
+		if away[f.Folder] && (f.State == store.Queued || f.State == store.Retrying) {
+			f.Reason, f.Hint = folderAway, "bring the folder back; the file is pushed then"
 		}
 		if why := unfinished[f.Path]; why != "" {
 			f.Reason, f.Hint = why, "let the service write to the folder; it is tried again by itself"
@@ -110,7 +118,6 @@ func (e *Engine) Status(prefix string) (Status, error) {
 	if s.Libraries, err = e.libraryStatus(holds, queued); err != nil {
 		return s, err
 	}
-	s.Folders = e.folderStatus()
 	return s, nil
 }
 
