@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"unicode/utf8"
 
 	"github.com/rogpeppe/go-internal/lockedfile"
@@ -34,6 +35,9 @@ type Vault struct {
 
 	dir  string
 	aead cipher.AEAD
+
+	mu    sync.Mutex
+	locks map[string]*lockedfile.Mutex // by path; theirs orders the goroutines of this process
 }
 
 // envelope is the content of a token file.
@@ -48,7 +52,7 @@ type envelope struct {
 // OpenVault opens the vault in a state folder, and makes its key the first time.
 // A *DamagedError when no copy of the key is whole: nothing is deleted then.
 func OpenVault(dir string) (*Vault, error) {
-	v := &Vault{dir: filepath.Join(dir, tokenDir)}
+	v := &Vault{dir: filepath.Join(dir, tokenDir), locks: map[string]*lockedfile.Mutex{}}
 	if err := os.MkdirAll(v.dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make token folder: %w", err)
 	}
@@ -102,15 +106,15 @@ func (v *Vault) Lock(library string) (unlock func(), err error) {
 	if err != nil {
 		return nil, fmt.Errorf("lock token: %w", err)
 	}
-	unlock, err = lockFile(path + ".lock")
+	unlock, err = v.lock(path + ".lock")
 	if err != nil {
 		return nil, fmt.Errorf("lock token: %w", err)
 	}
 	return unlock, nil
 }
 
-// lockFile locks a file of the vault, made when it is missing.
-func lockFile(path string) (unlock func(), err error) {
+// lock locks a file of the vault, made when it is missing.
+func (v *Vault) lock(path string) (unlock func(), err error) {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, err
@@ -118,7 +122,14 @@ func lockFile(path string) (unlock func(), err error) {
 	if err := errors.Join(adopt(path), f.Close()); err != nil {
 		return nil, err
 	}
-	return lockedfile.MutexAt(path).Lock()
+	v.mu.Lock()
+	mutex := v.locks[path]
+	if mutex == nil {
+		mutex = lockedfile.MutexAt(path)
+		v.locks[path] = mutex
+	}
+	v.mu.Unlock()
+	return mutex.Lock()
 }
 
 // Load returns what was saved for a library. When the file is damaged or

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 )
 
@@ -102,25 +103,32 @@ func TestVaultLock(t *testing.T) {
 	dir := t.TempDir()
 	a, b := vault(t, dir), vault(t, dir)
 	n := 0 // not atomic: the lock is what guards it
+	var inside atomic.Int32
 	var group sync.WaitGroup
 	for i := range 20 {
 		group.Go(func() {
-			v := []*Vault{a, b}[i%2]
+			v := []*Vault{a, b}[i%2] // b stands for another process
 			unlock, err := v.Lock("alice")
 			if err != nil {
 				t.Error(err)
 				return
 			}
-			n++
-			unlock()
+			defer unlock()
+			if inside.Add(1) != 1 {
+				t.Error("two have the lock")
+			}
+			if v == a {
+				n++
+			}
+			inside.Add(-1)
 		})
 	}
 	unlock, err := a.Lock("bob") // another library is not held up
 	must(t, err)
 	unlock()
 	group.Wait()
-	if n != 20 {
-		t.Fatalf("%d of 20 had the lock", n)
+	if n != 10 {
+		t.Fatalf("%d of 10 had the lock", n)
 	}
 }
 

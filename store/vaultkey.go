@@ -23,7 +23,7 @@ const (
 // key returns the vault's key from either copy. It makes a new one only when
 // there is neither a key nor a token that one could have sealed.
 func (v *Vault) key(dir string) ([]byte, error) {
-	unlock, err := lockFile(filepath.Join(dir, "vault.lock"))
+	unlock, err := v.lock(filepath.Join(dir, "vault.lock"))
 	if err != nil {
 		return nil, fmt.Errorf("lock vault key: %w", err)
 	}
