@@ -16,6 +16,10 @@ const (
 	opPush    = "push"
 	opRefresh = "refresh token"
 	opKeys    = "fetch key set"
+
+	opAuthorize   = "authorize"
+	opExchange    = "exchange code"
+	opReauthorize = "re-authorize"
 )
 
 // answer is what came back, its body cut at a bound.
@@ -138,7 +142,7 @@ func classify(op string, status int, code string) (class Class, words string) {
 }
 
 func invalidToken(op string) Class {
-	if op == opRefresh {
+	if op == opRefresh || op == opExchange {
 		return ConsentGone
 	}
 	return TokenExpired

@@ -204,8 +204,8 @@ func TestSkew(t *testing.T) {
 		t.Errorf("skew %v, %v", d, ok)
 	}
 	for shift, words := range map[time.Duration]string{
-		10 * time.Minute:  "the clock of this machine is 10m",
-		-10 * time.Minute: "the clock of this machine is 10m",
+		630 * time.Second:  "the clock of this machine is 10m",
+		-630 * time.Second: "the clock of this machine is 10m",
 	} {
 		r.sandbox.SetSkew(shift)
 		e := wantError(t, push(), Malformed, words) // the timestamp is too far off

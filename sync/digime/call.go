@@ -11,8 +11,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"github.com/golang-jwt/jwt/v5"
 )
 
 const (
@@ -148,13 +146,13 @@ func (c *Client) noteDate(a *answer) {
 	c.skew, c.skewed = time.Until(date)*-1, true
 }
 
-// signed makes a POST to an address below the base URL; body is JSON or nil.
-func (c *Client) signed(ctx context.Context, where string, k Contract, claims jwt.MapClaims, body []byte) (*http.Request, error) {
-	bearer, err := c.bearer(k, claims)
+// signed makes the POST of a call.
+func (c *Client) signed(ctx context.Context, t tokenCall) (*http.Request, error) {
+	bearer, err := c.bearer(t.contract, t.claims)
 	if err != nil {
 		return nil, err
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.base.JoinPath(where).String(), bytes.NewReader(body))
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.base.JoinPath(t.where).String(), bytes.NewReader(t.body))
 	if err != nil {
 		return nil, fmt.Errorf("make request: %w", err)
 	}
@@ -183,11 +181,11 @@ func (c *Client) call(ctx context.Context, op string, req *http.Request, limit i
 
 // unanswered makes an error of a request without an answer. The end of the
 // caller's own context is returned as it is, unless there is more to say.
-func unanswered(caller context.Context, op string, lost bool, err error) error {
+func unanswered(caller, ctx context.Context, op string, lost bool, err error) error {
 	if cause := caller.Err(); cause != nil && !lost {
 		return cause
 	}
-	e := networkError(op, err)
+	e := networkError(op, ended(ctx, err))
 	e.Lost = lost
 	return e
 }

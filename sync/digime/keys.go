@@ -81,7 +81,7 @@ func (s *keySet) take(ctx context.Context) error {
 	case <-s.turn:
 		return nil
 	case <-ctx.Done():
-		return &Error{Op: opKeys, Class: Passing, Err: context.Cause(ctx)}
+		return networkError(opKeys, ended(ctx, nil))
 	}
 }
 
@@ -187,7 +187,7 @@ func (s *keySet) fetch(ctx context.Context) error {
 	a, _, err := s.c.call(ctx, opKeys, req, maxTokenBody)
 	switch {
 	case err != nil:
-		return networkError(opKeys, err)
+		return networkError(opKeys, ended(ctx, err))
 	case !a.ok() || a.html():
 		return s.c.refused(opKeys, a)
 	case a.err != nil:

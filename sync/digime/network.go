@@ -34,6 +34,18 @@ func (e *proxyError) Error() string {
 	return fmt.Sprintf("the proxy does not open the way to digi.me (%d)", e.status)
 }
 
+// ended is what to say where a context's end broke a request off: a bound of
+// ours, or the plain error of the caller's context, whatever cause that has.
+func ended(ctx context.Context, err error) error {
+	switch cause := context.Cause(ctx); {
+	case cause == nil:
+		return err
+	case errors.Is(cause, errStalled), errors.Is(cause, errTooLong):
+		return cause
+	}
+	return ctx.Err()
+}
+
 // networkError makes an error of a request without an answer. All of them pass,
 // but for a proxy that somebody has to be told how to use.
 func networkError(op string, err error) *Error {

@@ -255,11 +255,14 @@ func TestDoubtOverTLS(t *testing.T) {
 	}))
 	defer server.Close()
 	ca := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw})
-	client := newClient(t, Options{BaseURL: server.URL, ApplicationID: "app", CA: ca})
-	for _, size := range []int{0, 10, 3 << 20} {
-		e := wantError(t, client.Push(background(), aContract(), "token", newUpload(pattern(size)).Upload), Passing)
-		if !e.Doubt {
-			t.Errorf("%d bytes: no doubt", size)
+	var opened atomic.Int32
+	for _, proxy := range []string{"", tunnel(t, "", &opened)} {
+		client := newClient(t, Options{BaseURL: server.URL, ApplicationID: "app", CA: ca, Proxy: proxy})
+		for _, size := range []int{0, 10, 3 << 20} {
+			e := wantError(t, client.Push(background(), aContract(), "token", newUpload(pattern(size)).Upload), Passing)
+			if !e.Doubt {
+				t.Errorf("%d bytes, proxy %q: no doubt", size, proxy)
+			}
 		}
 	}
 }

@@ -128,7 +128,8 @@ func (p *pushing) request(ctx context.Context, b *body, expect bool) (*http.Requ
 	if p.upload.Size == 0 {
 		// There is no last chunk to hold back: all is done before the request.
 		if err := b.finish(); err != nil {
-			return nil, p.fileFault(err)
+			_, fault := b.stop()
+			return nil, p.unanswered(ctx, ctx, fault, false, err)
 		}
 		content = http.NoBody
 	}
@@ -174,10 +175,8 @@ func (p *pushing) unanswered(caller, ctx context.Context, fault error, doubt boo
 		return p.fileFault(fault)
 	case caller.Err() != nil && !doubt:
 		return caller.Err()
-	case ctx.Err() != nil:
-		err = context.Cause(ctx) // the transport's own words for it differ
 	}
-	e := networkError(opPush, err)
+	e := networkError(opPush, ended(ctx, err))
 	e.Doubt = doubt
 	return e
 }

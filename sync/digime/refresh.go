@@ -13,28 +13,38 @@ import (
 // the old refresh token void thereby: the caller saves the new token before he
 // uses it. A *Error with Lost set means that it may have happened without us
 // learning the outcome: the old token should be tried once more at once.
-//
-// The key set is fetched first, so that the answer can be verified when it is here.
 func (c *Client) Refresh(ctx context.Context, k Contract, old Token) (Token, error) {
-	bound, cancel := context.WithTimeoutCause(ctx, callTimeout, errTooLong)
-	defer cancel()
-	if err := c.keys.ready(bound); err != nil {
-		return Token{}, orOwnEnd(ctx, err)
+	if old.Refresh.Value == "" {
+		return Token{}, &Error{Op: opRefresh, Class: ConsentGone, what: "there is no refresh token: the person must authorize again"}
 	}
-	claims := jwt.MapClaims{"grant_type": "refresh_token", "refresh_token": old.Refresh.Value}
-	text, err := c.tokenCall(ctx, bound, opRefresh, "oauth/token", k, claims, nil, old.Refresh.Value, old.Access.Value)
-	if err != nil {
-		return Token{}, err
-	}
+	return c.newToken(ctx, tokenCall{
+		op: opRefresh, where: "oauth/token", contract: k,
+		claims:  jwt.MapClaims{"grant_type": "refresh_token", "refresh_token": old.Refresh.Value},
+		secrets: []string{old.Refresh.Value, old.Access.Value},
+	}, old)
+}
+
+// newToken makes a call that is answered with a token, which replaces old if
+// that is one.
+func (c *Client) newToken(ctx context.Context, call tokenCall, old Token) (Token, error) {
 	var answered tokenClaims
-	if err := c.verify(bound, text, &answered); err != nil {
-		return Token{}, unbelieved(opRefresh, err)
+	if err := c.tokenCall(ctx, call, &answered); err != nil {
+		return Token{}, err
 	}
 	fresh, err := answered.token(old)
 	if err != nil {
-		return Token{}, unbelieved(opRefresh, err)
+		return Token{}, unbelieved(call.op, err)
 	}
 	return fresh, nil
+}
+
+// tokenCall is a request to one of the oauth addresses.
+type tokenCall struct {
+	op, where string // the step, and the address below the base URL
+	contract  Contract
+	claims    jwt.MapClaims
+	body      []byte   // JSON, nil for none
+	secrets   []string // what the answer must not be quoted with
 }
 
 // orOwnEnd prefers the plain error of the caller's context where that ended.
@@ -49,40 +59,44 @@ func orOwnEnd(caller context.Context, err error) error {
 // verified. When that is for want of the key set, the answer is as good as lost.
 func unbelieved(op string, err error) error {
 	var keys *Error
-	if errors.As(err, &keys) && keys.Class == Passing {
-		return &Error{Op: op, Class: Passing, Lost: true, Err: keys,
+	if errors.As(err, &keys) {
+		return &Error{Op: op, Class: keys.Class, Lost: true, Err: keys,
 			what: "the answer cannot be verified at the moment: " + keys.Error()}
 	}
 	return &Error{Op: op, Class: BadAnswer, what: "the answer cannot be believed: " + err.Error(), Err: err}
 }
 
-// tokenCall posts a signed request to one of the oauth addresses and returns
-// the token of the answer, which is still to be verified.
-func (c *Client) tokenCall(caller, ctx context.Context, op, where string, k Contract, claims jwt.MapClaims, body []byte, secrets ...string) (string, error) {
-	req, err := c.signed(ctx, where, k, claims, body)
-	if err != nil {
-		return "", &Error{Op: op, Class: Configuration, what: err.Error(), Err: err}
+// tokenCall makes one of those calls and fills claims from the answer's token,
+// once that is verified. The key set is fetched first, so that it can be.
+func (c *Client) tokenCall(caller context.Context, t tokenCall, claims jwt.Claims) error {
+	ctx, cancel := context.WithTimeoutCause(caller, callTimeout, errTooLong)
+	defer cancel()
+	if err := c.keys.ready(ctx); err != nil {
+		return orOwnEnd(caller, err)
 	}
-	a, sent, err := c.call(ctx, op, req, maxTokenBody)
+	req, err := c.signed(ctx, t)
+	if err != nil {
+		return &Error{Op: t.op, Class: Configuration, what: err.Error(), Err: err}
+	}
+	a, sent, err := c.call(ctx, t.op, req, maxTokenBody)
 	switch {
 	case err != nil:
-		if ctx.Err() != nil {
-			err = context.Cause(ctx)
-		}
-		return "", unanswered(caller, op, sent, err)
+		return unanswered(caller, ctx, t.op, sent, err)
 	case !a.ok() || a.html():
-		return "", c.refused(op, a, secrets...)
+		return c.refused(t.op, a, t.secrets...)
 	case a.err != nil:
-		return "", &Error{Op: op, Class: Passing, Lost: true, Err: a.err}
+		return &Error{Op: t.op, Class: Passing, Lost: true, Err: a.err}
 	}
 	var answered struct {
 		Token string `json:"token"`
 	}
 	if json.Unmarshal(a.body, &answered) != nil || answered.Token == "" {
-		err := badf("it holds no token")
-		return "", unbelieved(op, err)
+		return unbelieved(t.op, badf("it holds no token"))
 	}
-	return answered.Token, nil
+	if err := c.verify(ctx, answered.Token, claims); err != nil {
+		return unbelieved(t.op, err)
+	}
+	return nil
 }
 
 // verifyPause is between attempts to get the key set while an answer waits.

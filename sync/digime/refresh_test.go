@@ -2,22 +2,16 @@ package digime
 
 import (
 	"context"
-	"crypto"
-	"crypto/rand"
 	"crypto/rsa"
-	"crypto/sha512"
 	"crypto/x509"
 	"encoding/base64"
-	"encoding/json"
 	"encoding/pem"
 	"errors"
 	"io"
 	"maps"
 	"math/big"
 	"net/http"
-	"net/http/httptest"
 	"strings"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -76,104 +70,6 @@ func TestForgedAnswersOfTheSandbox(t *testing.T) {
 		_, err := r.Refresh(background(), r.contract, r.token)
 		wantError(t, err, BadAnswer, words)
 	}
-}
-
-// service is an API whose token answers can be made up in every part.
-type service struct {
-	*Client
-	t       *testing.T
-	root    string
-	key     *rsa.PrivateKey
-	mu      sync.Mutex
-	header  map[string]any
-	claims  map[string]any
-	token   string       // in place of one made of header and claims
-	keys    []any        // of the key set
-	fetched int          // how often the key set was
-	keysDo  http.Handler // in place of the key set, if not nil
-	tokenDo http.Handler // in place of the token answer, if not nil
-}
-
-// serviceKey is made once.
-var serviceKey = sync.OnceValue(func() *rsa.PrivateKey {
-	key, err := rsa.GenerateKey(rand.Reader, 2048)
-	if err != nil {
-		panic(err)
-	}
-	return key
-})
-
-func newService(t *testing.T) *service {
-	t.Helper()
-	s := &service{t: t, key: serviceKey()}
-	mux := http.NewServeMux()
-	mux.HandleFunc("POST /v1.7/oauth/token", s.answerToken)
-	mux.HandleFunc("GET /v1.7/jwks/oauth", s.answerKeys)
-	mux.HandleFunc("GET /v1.7/jwks/other", s.answerKeys)
-	server := httptest.NewServer(mux)
-	t.Cleanup(server.Close)
-	s.root = server.URL
-	s.Client = newClient(t, Options{BaseURL: server.URL + "/v1.7", ApplicationID: "app"})
-	s.header = map[string]any{"alg": "PS512", "typ": "JWT", "kid": "k1", "jku": server.URL + "/v1.7/jwks/oauth"}
-	s.claims = goodClaims()
-	s.keys = []any{pemKey("k1", &s.key.PublicKey)}
-	return s
-}
-
-func goodClaims() map[string]any {
-	return map[string]any{
-		"access_token":  map[string]any{"value": "new-access", "expires_on": 1800000000},
-		"refresh_token": map[string]any{"value": "new-refresh", "expires_on": 1900000000},
-		"sub":           "user-1", "consentid": "consent-1", "identifier": map[string]any{"id": "scoped-1"}, "token_type": "Bearer",
-	}
-}
-
-func pemKey(kid string, key *rsa.PublicKey) map[string]any {
-	block := &pem.Block{Type: "RSA PUBLIC KEY", Bytes: x509.MarshalPKCS1PublicKey(key)}
-	return map[string]any{"kid": kid, "kty": "RSA", "pem": string(pem.EncodeToMemory(block))}
-}
-
-func (s *service) answerToken(w http.ResponseWriter, r *http.Request) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.tokenDo != nil {
-		s.tokenDo.ServeHTTP(w, r)
-		return
-	}
-	token := s.token
-	if token == "" {
-		token = forge(s.key, s.header, s.claims)
-	}
-	answerJSON(w, 200, map[string]any{"token": token})
-}
-
-func (s *service) answerKeys(w http.ResponseWriter, r *http.Request) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.fetched++
-	if s.keysDo != nil {
-		s.keysDo.ServeHTTP(w, r)
-		return
-	}
-	answerJSON(w, 200, map[string]any{"keys": s.keys})
-}
-
-// forge signs with nothing but crypto/rsa.
-func forge(key *rsa.PrivateKey, header, claims map[string]any) string {
-	part := func(v any) string {
-		data, err := json.Marshal(v)
-		if err != nil {
-			panic(err)
-		}
-		return base64.RawURLEncoding.EncodeToString(data)
-	}
-	text := part(header) + "." + part(claims)
-	sum := sha512.Sum512([]byte(text))
-	signature, err := rsa.SignPSS(rand.Reader, key, crypto.SHA512, sum[:], &rsa.PSSOptions{SaltLength: 64})
-	if err != nil {
-		panic(err)
-	}
-	return text + "." + base64.RawURLEncoding.EncodeToString(signature)
 }
 
 func oldToken() Token {
@@ -353,125 +249,6 @@ func TestTokenAnswers(t *testing.T) {
 		if e := wantError(t, err, c.class, c.words); e.Lost != c.lost {
 			t.Errorf("%s: lost %v, want %v", name, e.Lost, c.lost)
 		}
-	}
-}
-
-// Without a key set no refresh is even sent: its answer could not be verified.
-func TestKeySetFirst(t *testing.T) {
-	s := newService(t)
-	s.keysDo = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(503) })
-	sent := false
-	s.tokenDo = http.HandlerFunc(func(http.ResponseWriter, *http.Request) { sent = true })
-	_, err := s.Refresh(background(), aContract(), oldToken())
-	if e := wantError(t, err, Passing, "fetch key set", "503"); e.Lost || sent {
-		t.Errorf("sent %v, %+v", sent, e)
-	}
-	for name, c := range map[string]struct {
-		body  string
-		class Class
-	}{
-		"no set":       {`{"key":1}`, BadAnswer},
-		"no JSON":      {`x`, BadAnswer},
-		"empty":        {`{"keys":[]}`, BadAnswer},
-		"only trifles": {`{"keys":[{"kid":"k1","kty":"RSA","n":"AQAB","e":"AQAB"},{"kid":"k1","pem":"x"},{"pem":"x"},{"kid":"k1","n":"!","e":"AQAB"}]}`, BadAnswer},
-		"page":         {"<html>", Passing},
-	} {
-		s.keysDo = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-			if c.class == Passing {
-				w.Header().Set("Content-Type", "text/html")
-			}
-			_, _ = io.WriteString(w, c.body)
-		})
-		if _, err := s.Refresh(background(), aContract(), oldToken()); err == nil || sent {
-			t.Errorf("%s: sent %v, %v", name, sent, err)
-		} else {
-			wantError(t, err, c.class)
-		}
-	}
-}
-
-// The key changes between fetching the set and the answer, and the set cannot
-// be had at once: the answer in hand is not thrown away.
-func TestKeyRotationWhileAnswerWaits(t *testing.T) {
-	s := newService(t)
-	if err := s.keys1(background()); err != nil {
-		t.Fatal(err)
-	}
-	failures := 1
-	s.mu.Lock()
-	s.header["kid"] = "k2"
-	s.keysDo = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		if failures--; failures >= 0 {
-			w.WriteHeader(503)
-			return
-		}
-		answerJSON(w, 200, map[string]any{"keys": []any{pemKey("k2", &s.key.PublicKey)}})
-	})
-	s.mu.Unlock()
-	if _, err := s.Refresh(background(), aContract(), oldToken()); err != nil {
-		t.Errorf("the token was lost: %v", err)
-	}
-}
-
-func (s *service) keys1(ctx context.Context) error { return s.Client.keys.ready(ctx) }
-
-// When it cannot be had at all, the answer is as good as lost.
-func TestAnswerThatCannotBeVerifiedIsLost(t *testing.T) {
-	s := newService(t)
-	if err := s.keys1(background()); err != nil {
-		t.Fatal(err)
-	}
-	s.mu.Lock()
-	s.header["kid"] = "k2"
-	s.keysDo = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(503) })
-	s.mu.Unlock()
-	ctx, cancel := context.WithTimeout(background(), 300*time.Millisecond)
-	defer cancel()
-	_, err := s.Refresh(ctx, aContract(), oldToken())
-	if e := wantError(t, err, Passing, "cannot be verified at the moment"); !e.Lost {
-		t.Errorf("not lost: %+v", e)
-	}
-}
-
-// Made-up key names do not make it fetch the set again and again.
-func TestUnknownKeysAreAskedForOnceAMinute(t *testing.T) {
-	s := newService(t)
-	s.header["kid"] = "made-up"
-	for range 5 {
-		_, err := s.Refresh(background(), aContract(), oldToken())
-		wantError(t, err, BadAnswer)
-	}
-	if s.fetched != 2 {
-		t.Errorf("the key set was fetched %d times, want twice", s.fetched)
-	}
-	s.Client.keys.mu.Lock()
-	s.Client.keys.forced = time.Now().Add(-keysAgain)
-	s.Client.keys.mu.Unlock()
-	_, err := s.Refresh(background(), aContract(), oldToken())
-	if wantError(t, err, BadAnswer); s.fetched != 3 {
-		t.Errorf("a minute later: %d times, want 3", s.fetched)
-	}
-}
-
-func TestKeySetIsFetchedOnceForMany(t *testing.T) {
-	s := newService(t)
-	var wait sync.WaitGroup
-	for range 20 {
-		wait.Go(func() {
-			if _, err := s.Refresh(background(), aContract(), oldToken()); err != nil {
-				t.Error(err)
-			}
-		})
-	}
-	wait.Wait()
-	if s.fetched != 1 {
-		t.Errorf("the key set was fetched %d times", s.fetched)
-	}
-	s.Client.keys.mu.Lock()
-	s.Client.keys.at = time.Now().Add(-keysFresh)
-	s.Client.keys.mu.Unlock()
-	if _, err := s.Refresh(background(), aContract(), oldToken()); err != nil || s.fetched != 2 {
-		t.Errorf("a quarter of an hour later: fetched %d times, %v", s.fetched, err)
 	}
 }
 

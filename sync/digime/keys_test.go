@@ -1,0 +1,129 @@
+package digime
+
+import (
+	"context"
+	"io"
+	"net/http"
+	"sync"
+	"testing"
+	"time"
+)
+
+// Without a key set no refresh is even sent: its answer could not be verified.
+func TestKeySetFirst(t *testing.T) {
+	s := newService(t)
+	s.keysDo = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(503) })
+	sent := false
+	s.tokenDo = http.HandlerFunc(func(http.ResponseWriter, *http.Request) { sent = true })
+	_, err := s.Refresh(background(), aContract(), oldToken())
+	if e := wantError(t, err, Passing, "fetch key set", "503"); e.Lost || sent {
+		t.Errorf("sent %v, %+v", sent, e)
+	}
+	for name, c := range map[string]struct {
+		body  string
+		class Class
+	}{
+		"no set":       {`{"key":1}`, BadAnswer},
+		"no JSON":      {`x`, BadAnswer},
+		"empty":        {`{"keys":[]}`, BadAnswer},
+		"only trifles": {`{"keys":[{"kid":"k1","kty":"RSA","n":"AQAB","e":"AQAB"},{"kid":"k1","pem":"x"},{"pem":"x"},{"kid":"k1","n":"!","e":"AQAB"}]}`, BadAnswer},
+		"page":         {"<html>", Passing},
+	} {
+		s.keysDo = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			if c.class == Passing {
+				w.Header().Set("Content-Type", "text/html")
+			}
+			_, _ = io.WriteString(w, c.body)
+		})
+		if _, err := s.Refresh(background(), aContract(), oldToken()); err == nil || sent {
+			t.Errorf("%s: sent %v, %v", name, sent, err)
+		} else {
+			wantError(t, err, c.class)
+		}
+	}
+}
+
+// The key changes between fetching the set and the answer, and the set cannot
+// be had at once: the answer in hand is not thrown away.
+func TestKeyRotationWhileAnswerWaits(t *testing.T) {
+	s := newService(t)
+	if err := s.keys1(background()); err != nil {
+		t.Fatal(err)
+	}
+	failures := 1
+	s.mu.Lock()
+	s.header["kid"] = "k2"
+	s.keysDo = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		if failures--; failures >= 0 {
+			w.WriteHeader(503)
+			return
+		}
+		answerJSON(w, 200, map[string]any{"keys": []any{pemKey("k2", &s.key.PublicKey)}})
+	})
+	s.mu.Unlock()
+	if _, err := s.Refresh(background(), aContract(), oldToken()); err != nil {
+		t.Errorf("the token was lost: %v", err)
+	}
+}
+
+func (s *service) keys1(ctx context.Context) error { return s.Client.keys.ready(ctx) }
+
+// When it cannot be had at all, the answer is as good as lost.
+func TestAnswerThatCannotBeVerifiedIsLost(t *testing.T) {
+	s := newService(t)
+	if err := s.keys1(background()); err != nil {
+		t.Fatal(err)
+	}
+	s.mu.Lock()
+	s.header["kid"] = "k2"
+	s.keysDo = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(503) })
+	s.mu.Unlock()
+	ctx, cancel := context.WithTimeout(background(), 300*time.Millisecond)
+	defer cancel()
+	_, err := s.Refresh(ctx, aContract(), oldToken())
+	if e := wantError(t, err, Passing, "cannot be verified at the moment"); !e.Lost {
+		t.Errorf("not lost: %+v", e)
+	}
+}
+
+// Made-up key names do not make it fetch the set again and again.
+func TestUnknownKeysAreAskedForOnceAMinute(t *testing.T) {
+	s := newService(t)
+	s.header["kid"] = "made-up"
+	for range 5 {
+		_, err := s.Refresh(background(), aContract(), oldToken())
+		wantError(t, err, BadAnswer)
+	}
+	if s.fetched != 2 {
+		t.Errorf("the key set was fetched %d times, want twice", s.fetched)
+	}
+	s.Client.keys.mu.Lock()
+	s.Client.keys.forced = time.Now().Add(-keysAgain)
+	s.Client.keys.mu.Unlock()
+	_, err := s.Refresh(background(), aContract(), oldToken())
+	if wantError(t, err, BadAnswer); s.fetched != 3 {
+		t.Errorf("a minute later: %d times, want 3", s.fetched)
+	}
+}
+
+func TestKeySetIsFetchedOnceForMany(t *testing.T) {
+	s := newService(t)
+	var wait sync.WaitGroup
+	for range 20 {
+		wait.Go(func() {
+			if _, err := s.Refresh(background(), aContract(), oldToken()); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wait.Wait()
+	if s.fetched != 1 {
+		t.Errorf("the key set was fetched %d times", s.fetched)
+	}
+	s.Client.keys.mu.Lock()
+	s.Client.keys.at = time.Now().Add(-keysFresh)
+	s.Client.keys.mu.Unlock()
+	if _, err := s.Refresh(background(), aContract(), oldToken()); err != nil || s.fetched != 2 {
+		t.Errorf("a quarter of an hour later: fetched %d times, %v", s.fetched, err)
+	}
+}
