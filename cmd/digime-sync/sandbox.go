@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -138,7 +139,7 @@ func (g *playground) addPeople() error {
 		if err := os.MkdirAll(filepath.Join(g.dir, "inbox", p.name), 0o755); err != nil {
 			return fmt.Errorf("make inbox: %w", err)
 		}
-		if err := store.WriteFile(filepath.Join(g.dir, p.name+".token.json"), token, 0o600); err != nil {
+		if err := store.WriteFile(filepath.Join(g.dir, p.name+".token.json"), append(slices.Clip(token), '\n'), 0o600); err != nil {
 			return fmt.Errorf("write token: %w", err)
 		}
 		if err := vault.Save(p.name, token); err != nil {
