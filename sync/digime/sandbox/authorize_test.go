@@ -274,6 +274,23 @@ func TestControlDecide(t *testing.T) {
 	}
 }
 
+// TestLegacyToken: contracts of the old kind get their tokens below /v1.6/ and may name their redirect URI.
+func TestLegacyToken(t *testing.T) {
+	r := newRig(t, Options{})
+	code := r.decide(r.authorizeLink("post-1"), true, r.user).Get("code")
+	exchange := func(redirect string) request {
+		q := r.tokenRequest(r.claims("post-1", "grant_type", "authorization_code", "code", code, "code_verifier", verifier, "redirect_uri", redirect))
+		q.url = r.LegacyBaseURL(r.http.URL) + "oauth/token"
+		return q
+	}
+	r.wantRefusal(exchange("http://evil/"), 400, "InvalidRedirectUri", "evil")
+	if a := r.must(exchange(callback)); a.status != http.StatusOK {
+		t.Errorf("exchange: %d %s", a.status, a.body)
+	}
+	claims := r.claims("write-1", "grant_type", "refresh_token", "refresh_token", r.token.RefreshToken.Value, "redirect_uri", callback)
+	r.wantRefusal(r.tokenRequest(claims), 406, "ValidationErrors", "redirect_uri does not belong")
+}
+
 // TestLegacyCallback: only contracts of the old kind are told about a postbox.
 func TestLegacyCallback(t *testing.T) {
 	r := newRig(t, Options{})

@@ -115,8 +115,10 @@ func (s *Server) routes() *http.ServeMux {
 	handle("POST "+apiPath+"permission-access/trigger", ReqTrigger, s.serveTrigger, accessRule)
 	handle("GET "+apiPath+"permission-access/query/{session}", ReqList, s.serveList, accessRule)
 	handle("GET "+apiPath+"permission-access/query/{session}/{name}", ReqFile, s.serveFile, accessRule)
-	handle("POST "+apiPath+"oauth/token", ReqRefresh, s.serveToken, refreshRule, exchangeRule)
-	handle("POST "+apiPath+"oauth/authorize", ReqAuthorize, s.serveAuthorize, authorizeRule)
+	for _, version := range []string{apiPath, legacyPath} { // the legacy SDK has one base URL for both
+		handle("POST "+version+"oauth/token", ReqRefresh, s.serveToken, refreshRule, exchangeRule)
+		handle("POST "+version+"oauth/authorize", ReqAuthorize, s.serveAuthorize, authorizeRule)
+	}
 	handle("POST "+apiPath+"oauth/token/reference", ReqReference, s.serveReference, referenceRule)
 	handle("GET "+apiPath+"permission-access/accounts", ReqAccounts, s.serveAccounts, accessRule)
 	handle("GET "+apiPath+"jwks/oauth", ReqKeys, s.serveKeySet)

@@ -5,13 +5,30 @@ import (
 	"net/http"
 )
 
+// The legacy SDK (digime-js-sdk 5.0) also names its redirect URI here, the others do not.
 var (
-	refreshRule  = claimRule{grant: "refresh_token", required: []string{"grant_type", "refresh_token"}}
-	exchangeRule = claimRule{grant: "authorization_code", required: []string{"grant_type", "code", "code_verifier"}}
+	refreshRule = claimRule{
+		grant:    "refresh_token",
+		required: []string{"grant_type", "refresh_token"},
+		optional: []string{"redirect_uri"},
+	}
+	exchangeRule = claimRule{
+		grant:    "authorization_code",
+		required: []string{"grant_type", "code", "code_verifier"},
+		optional: []string{"redirect_uri"},
+	}
 )
 
 // serveToken answers oauth/token: a new pair for a refresh token or for an authorization code.
 func (s *Server) serveToken(c *call) (reply, error) {
+	if redirect, given := c.claims["redirect_uri"]; given {
+		if c.contract.kind != KindPostbox {
+			return reply{}, invalid("claim redirect_uri does not belong to this request")
+		}
+		if err := c.contract.allows(redirect); err != nil {
+			return reply{}, err
+		}
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	exchange := s.refreshed

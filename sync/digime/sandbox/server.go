@@ -5,7 +5,7 @@
 // library. What the SDKs leave open it decides on the strict side, with a comment that says so.
 //
 //	/v1.7/          the API: pushing, tokens, authorizing, reading back
-//	/v1.6/          the legacy postbox
+//	/v1.6/          the legacy postbox, and its tokens
 //	/apps/saas/     the web page on which a person shares or declines
 //	/sandbox/       its own controls: faults, deliveries, users, state (not part of digi.me)
 //
