@@ -51,6 +51,26 @@ func TestNewDirectoriesLoseNoFile(t *testing.T) {
 	}
 }
 
+// Files are written into a new folder the whole while it is being discovered:
+// those made between its watch and its listing must be in either.
+func TestFolderFilledWhileDiscoveredLosesNoFile(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	w := start(t, Folder{Path: dir, Recursive: true}, never)
+	eventsOnly(t, w)
+	for round := range 5 {
+		sub := mkdir(t, dir, fmt.Sprint("new", round))
+		want := map[string]bool{}
+		for w.Status()[0].Settling == 0 {
+			want[write(t, filepath.Join(sub, fmt.Sprint(len(want))), "1")] = true
+		}
+		for range 100 {
+			want[write(t, filepath.Join(sub, fmt.Sprint(len(want))), "1")] = true
+		}
+		collect(t, w, want)
+	}
+}
+
 func TestStoppedConsumerLosesNoFile(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

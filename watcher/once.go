@@ -16,6 +16,7 @@ type ChangingError struct {
 	Paths  []string
 }
 
+// Error counts the files; their names are patient data.
 func (e *ChangingError) Error() string {
 	return fmt.Sprintf("folder %s: %d files are still being written, or are open in another program", e.Folder, len(e.Paths))
 }
@@ -23,6 +24,7 @@ func (e *ChangingError) Error() string {
 // FolderError says that a folder could not be scanned.
 type FolderError struct{ Status Status }
 
+// Error says what is the matter with the folder.
 func (e *FolderError) Error() string {
 	return fmt.Sprintf("folder %s is %s: %s", e.Status.Path, e.Status.State, e.Status.Reason)
 }

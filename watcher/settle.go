@@ -233,9 +233,13 @@ func alike(a, b File) bool {
 // dueHeap is a heap.Interface: the item due first is at index 0.
 type dueHeap []*item
 
-func (h dueHeap) Len() int           { return len(h) }
+// Len is the number of items.
+func (h dueHeap) Len() int { return len(h) }
+
+// Less compares when two items are due.
 func (h dueHeap) Less(i, j int) bool { return h[i].due.Before(h[j].due) }
 
+// Swap exchanges two items and corrects their indexes.
 func (h dueHeap) Swap(i, j int) {
 	h[i], h[j] = h[j], h[i]
 	h[i].at, h[j].at = i, j

@@ -19,13 +19,26 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-func TestOpenWhileSomebodyWrites(t *testing.T) {
-	path := write(t, filepath.Join(t.TempDir(), "a"), "1")
+// hold opens a file for writing where the system can tell others so.
+func hold(t *testing.T, path string) *os.File {
+	t.Helper()
 	writer, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND, 0)
 	must(t, err)
-	if f, err := Open(path); !errors.Is(err, ErrInUse) {
-		_ = f.Close()
+	reader, err := os.Open(path)
+	must(t, err)
+	defer func() { _ = reader.Close() }()
+	if _, err := unix.FcntlInt(reader.Fd(), unix.F_SETLEASE, unix.F_RDLCK); err != unix.EAGAIN {
+		_ = writer.Close()
 		t.Skipf("leases are not to be had here: %v", err)
+	}
+	return writer
+}
+
+func TestOpenWhileSomebodyWrites(t *testing.T) {
+	path := write(t, filepath.Join(t.TempDir(), "a"), "1")
+	writer := hold(t, path)
+	if _, err := Open(path); !errors.Is(err, ErrInUse) {
+		t.Errorf("Open while a writer has it: %v, want ErrInUse", err)
 	}
 	must(t, writer.Close())
 	f, err := Open(path)
@@ -47,12 +60,7 @@ func TestFileOpenForWritingIsNotHandedOver(t *testing.T) {
 		path := write(t, filepath.Join(dir, "scan.pdf"), "1")
 		sc := write(t, path+".meta.json", "{}")
 		for _, held := range []string{path, sc} {
-			writer, err := os.OpenFile(held, os.O_WRONLY|os.O_APPEND, 0)
-			must(t, err)
-			if f, err := Open(held); !errors.Is(err, ErrInUse) {
-				_ = f.Close()
-				t.Skipf("leases are not to be had here: %v", err)
-			}
+			writer := hold(t, held)
 			w := poll(t, Folder{Path: dir, Settle: 5 * time.Second}, never)
 			silence(t, w, 5*time.Minute)
 			if !w.Settling(path) {
@@ -229,6 +237,24 @@ func TestMounts(t *testing.T) {
 	if f := receive(t, w); f.Path != path {
 		t.Errorf("events of what is mounted now: got %+v", f)
 	}
+}
+
+// A mount inside a recursive folder takes its watches with it, silently.
+func TestUnmountedSubfolderIsWatchedAgain(t *testing.T) {
+	t.Parallel()
+	if !inNamespace(t, syscall.CLONE_NEWNS) {
+		return
+	}
+	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
+		t.Skipf("mounts cannot be made here: %v", err)
+	}
+	dir := t.TempDir()
+	sub := mkdir(t, dir, "sub")
+	must(t, unix.Mount("tmpfs", sub, "tmpfs", 0, ""))
+	w := start(t, Folder{Path: dir, Recursive: true}, never)
+	until(t, "first scan", scanned(w))
+	must(t, unix.Unmount(sub, 0))
+	collect(t, w, map[string]bool{write(t, filepath.Join(sub, "beneath.pdf"), "1"): true})
 }
 
 // limit sets a limit of this user namespace alone; fs.inotify.* would be that of the whole machine.
