@@ -1,17 +1,13 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"net"
 	"net/http"
-	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -166,7 +162,7 @@ func TestControlHandlerNoticesThatTheClientHasGone(t *testing.T) {
 		_, err := askControl(ctx, client, "/")
 		failed <- err
 	}()
-	<-arrived
+	within(t, arrived, "the request arrives")
 	cancel()
 	if err := <-failed; !errors.Is(err, context.Canceled) {
 		t.Errorf("the client got %v", err)
@@ -191,7 +187,7 @@ func TestControlServerClosesWhileAClientWaits(t *testing.T) {
 		_, err := askControl(t.Context(), controlClient(t, dir), "/")
 		failed <- err
 	}()
-	<-arrived
+	within(t, arrived, "the request arrives")
 	if err := server.Close(); err != nil {
 		t.Errorf("close: %v", err)
 	}
@@ -355,68 +351,5 @@ func TestControlAfterAKilledDaemon(t *testing.T) {
 	client := controlHTTP(t, dir, http.HandlerFunc(echoPath))
 	if got, err := askControl(t.Context(), client, "/again"); err != nil || got != "/again" {
 		t.Errorf("ask the next daemon: %q, %v", got, err)
-	}
-}
-
-// listenChild is a daemon that only listens.
-func listenChild(args []string) error {
-	l, err := listenControl(args[0])
-	if err != nil {
-		return err
-	}
-	fmt.Println("ready")
-	return http.Serve(l, http.HandlerFunc(echoPath))
-}
-
-// askChild says how far it gets with the daemon of a state directory.
-func askChild(args []string) error {
-	conn, err := dialControl(context.Background(), args[0])
-	if err != nil {
-		fmt.Printf("dial: %v, permission: %t\n", err, errors.Is(err, fs.ErrPermission))
-		return nil
-	}
-	_, _ = io.WriteString(conn, "GET /secret HTTP/1.0\r\n\r\n") // whether it can is up to chance
-	answer, _ := io.ReadAll(conn)
-	fmt.Printf("connected, heard %d bytes\n", len(answer))
-	return nil
-}
-
-// startChild starts this test binary as one of children and returns when it has
-// said "ready". It is killed with the test.
-func startChild(t *testing.T, args ...string) *exec.Cmd {
-	t.Helper()
-	cmd := exec.Command(os.Args[0], append([]string{"child"}, args...)...)
-	said := startCommand(t, cmd)
-	if line, err := said.ReadString('\n'); line != "ready\n" {
-		t.Fatalf("child %v said %q, %v", args, line, err)
-	}
-	return cmd
-}
-
-// startCommand starts cmd and returns what it says on its standard output.
-func startCommand(t *testing.T, cmd *exec.Cmd) *bufio.Reader {
-	t.Helper()
-	cmd.Stderr = os.Stderr
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = cmd.Process.Kill() // it may have ended
-		_ = cmd.Wait()
-	})
-	return bufio.NewReader(out)
-}
-
-// within fails the test when the channel is not closed in time.
-func within(t *testing.T, c <-chan struct{}, what string) {
-	t.Helper()
-	select {
-	case <-c:
-	case <-time.After(soon):
-		t.Fatalf("%s: not within %s", what, soon)
 	}
 }

@@ -15,28 +15,6 @@ import (
 	"time"
 )
 
-// children are what this test binary does instead of testing when it is started
-// with the arguments: child NAME ARGUMENT…
-var children = map[string]func(args []string) error{
-	"listen": listenChild, // STATEDIR
-	"ask":    askChild,    // STATEDIR
-	"run":    runChild,    // HOW [FILE]
-}
-
-// exitChild is how a child ends when it has an error.
-const exitChild = 9
-
-func init() {
-	if len(os.Args) < 3 || os.Args[1] != "child" {
-		return
-	}
-	if err := children[os.Args[2]](os.Args[3:]); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(exitChild)
-	}
-	os.Exit(0)
-}
-
 // runChild runs as main does, with a serve that says what it does, to its
 // standard output or FILE, and ends as it is told by HOW.
 func runChild(args []string) error {
