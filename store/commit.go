@@ -90,7 +90,7 @@ var errNothing = errors.New("nothing changed")
 func (s *Store) update(fn func(t *txn) error) (err error) {
 	db := s.handle()
 	if db == nil {
-		return ErrClosed
+		return s.notOpen()
 	}
 	var own error // of fn or the log: the database is as it was
 	err = s.guard(func() error {
@@ -159,11 +159,20 @@ func (s *Store) view(fn func(t *txn) error) error {
 		return err
 	}
 	if s.db == nil {
-		return ErrClosed
+		return s.notOpen()
 	}
 	return s.guard(func() error {
 		return s.db.View(func(tx *bbolt.Tx) error { return fn(&txn{tx: tx}) })
 	})
+}
+
+func (s *Store) notOpen() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closing {
+		return ErrClosed
+	}
+	return fmt.Errorf("%s could not be opened again after an error, the next change tries it", s.path)
 }
 
 // guard turns what bbolt does about a damaged page, a panic or a fault in the

@@ -43,5 +43,5 @@
 //
 // No file content and no token is in the database. Nothing here decides what
 // is pushed when: due times, doubts and reasons are the engine's, the
-// store keeps them. The database is not pruned, compacted or shared over a network.
+// store keeps them. No record is pruned, and the state folder must be on a local disk.
 package store

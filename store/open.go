@@ -84,7 +84,13 @@ func (s *Store) openAll() (err error) {
 	if err := os.Remove(filepath.Join(s.dir, cleanName)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("open database: %w", err)
 	}
-	return s.replayTail()
+	if err = s.replayTail(); err == nil {
+		err = s.compactIfWasteful()
+	}
+	if damaged := new(DamagedError); errors.As(err, &damaged) {
+		return s.rebuild(damaged) // the quick check had not seen it
+	}
+	return err
 }
 
 func (s *Store) handle() *bbolt.DB {

@@ -99,6 +99,7 @@ func (s *Store) inspected(err error) error {
 // rebuild sets a damaged database aside and makes a new one.
 func (s *Store) rebuild(damaged *DamagedError) error {
 	s.log.Error("database is damaged, it is set aside and made anew", "path", s.path, "error", damaged)
+	_ = s.closeDB() // whatever it says, the file is done with
 	aside, err := setAside(s.path, time.Now())
 	if err != nil {
 		return fmt.Errorf("set the damaged database aside: %w", err)

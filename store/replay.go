@@ -21,32 +21,7 @@ func (s *Store) replayTail() error {
 		s.log.Warn("audit log is not the one the database knows, it is read from its beginning", "path", s.audit.path, "offset", from)
 		from = 0
 	}
-	s.upTo = from
-	var entries []Entry
-	flush := func() error {
-		err := s.update(func(t *txn) error {
-			t.changed = len(entries) > 0
-			for i := range entries {
-				if err := t.replay(&entries[i]); err != nil {
-					return err
-				}
-			}
-			return nil
-		})
-		entries = entries[:0]
-		return err
-	}
-	damaged, err := s.audit.scan(from, func(e Entry, next int64) error {
-		entries, s.upTo = append(entries, e), next
-		if len(entries) < replayBatch {
-			return nil
-		}
-		return flush()
-	})
-	if err == nil {
-		s.upTo = s.audit.end
-		err = flush()
-	}
+	damaged, err := s.replayFrom(from)
 	if err == nil && lost {
 		err = s.restoreAudit()
 	}
@@ -59,32 +34,50 @@ func (s *Store) replayTail() error {
 	return nil
 }
 
+// replayFrom replays the log from an offset on, some thousand entries in a transaction.
+func (s *Store) replayFrom(from int64) (damaged int, err error) {
+	var entries []Entry
+	flush := func() error {
+		err := s.update(func(t *txn) error { return t.replayAll(entries) })
+		entries = entries[:0]
+		return err
+	}
+	s.upTo = from
+	damaged, err = s.audit.scan(from, func(e Entry, next int64) error {
+		entries, s.upTo = append(entries, e), next
+		if len(entries) < replayBatch {
+			return nil
+		}
+		return flush()
+	})
+	if err != nil {
+		return damaged, err
+	}
+	s.upTo = s.audit.end
+	return damaged, flush()
+}
+
+func (t *txn) replayAll(entries []Entry) error {
+	t.changed = len(entries) > 0
+	for i := range entries {
+		if err := t.replay(&entries[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // restoreAudit copies what the database knows of deliveries into an audit log
 // that has lost lines, so that again either of the two is enough.
 func (s *Store) restoreAudit() error {
 	n := 0
 	for from := []byte{}; from != nil; {
 		var lines []byte
-		err := s.view(func(t *txn) error {
-			c := t.bucket(deliveredBucket).Cursor()
-			k, v := c.Seek(from)
-			from = nil
-			for count := 0; k != nil && count < replayBatch; k, v = c.Next() {
-				d, err := decodeDelivery(k, v)
-				if err != nil {
-					return &badRecordError{err}
-				}
-				line, err := knownEntry(k, d).line()
-				if err != nil {
-					return err
-				}
-				lines = append(lines, line...)
-				n++
-				if count++; count == replayBatch {
-					from = append(bytes.Clone(k), 0)
-				}
-			}
-			return nil
+		err := s.view(func(t *txn) (err error) {
+			var count int
+			lines, count, from, err = t.deliveryLines(from)
+			n += count
+			return err
 		})
 		if err != nil {
 			return err
@@ -99,6 +92,28 @@ func (s *Store) restoreAudit() error {
 		t.changed = true
 		return nil
 	})
+}
+
+// deliveryLines returns some thousand deliveries as lines of the audit log, and
+// where to go on, nil at the end.
+func (t *txn) deliveryLines(from []byte) (lines []byte, n int, next []byte, err error) {
+	c := t.bucket(deliveredBucket).Cursor()
+	for k, v := c.Seek(from); k != nil; k, v = c.Next() {
+		if n == replayBatch {
+			return lines, n, bytes.Clone(k), nil
+		}
+		d, err := decodeDelivery(k, v)
+		if err != nil {
+			return nil, 0, nil, &badRecordError{err}
+		}
+		line, err := knownEntry(k, d).line()
+		if err != nil {
+			return nil, 0, nil, err
+		}
+		lines = append(lines, line...)
+		n++
+	}
+	return lines, n, nil, nil
 }
 
 func knownEntry(key []byte, d delivery) Entry {

@@ -106,6 +106,7 @@ type LockedError struct {
 	PID  int // 0: unknown
 }
 
+// Error names the file and the process.
 func (e *LockedError) Error() string {
 	if e.PID == 0 {
 		return fmt.Sprintf("%s is in use by another process", e.Path)
@@ -120,6 +121,7 @@ type DamagedError struct {
 	Err    error // may be nil
 }
 
+// Error names the file and what is wrong with it.
 func (e *DamagedError) Error() string {
 	if e.Err != nil {
 		return fmt.Sprintf("%s is damaged: %s: %v", e.Path, e.Reason, e.Err)
@@ -127,4 +129,5 @@ func (e *DamagedError) Error() string {
 	return fmt.Sprintf("%s is damaged: %s", e.Path, e.Reason)
 }
 
+// Unwrap returns what was found, nil if there is no more to it.
 func (e *DamagedError) Unwrap() error { return e.Err }
