@@ -7,6 +7,7 @@ import (
 	"hash"
 	"io"
 	"sync"
+	"time"
 )
 
 // LastChunk is how much of a file's end is held back until all of it has been
@@ -54,7 +55,7 @@ type body struct {
 	closing sync.Once
 
 	mu        sync.Mutex    // guards the rest
-	gate      chan struct{} // open (nil), or closed when an arriving answer turns out to be an interim one
+	gate      chan struct{} // nil, or while an answer arrives; closed if that is an interim one
 	stopped   chan struct{} // closed by stop
 	ended     bool          // stopped is closed
 	letGo     bool          // the last chunk was let go
@@ -205,6 +206,10 @@ func (b *body) fail(err error) error {
 	return err
 }
 
+// gateTime bounds the wait for the rest of an answer's header. When it breaks
+// off, the transport does not say so before the body has ended.
+const gateTime = 3 * time.Second
+
 // pass waits while an answer is arriving.
 func (b *body) pass() error {
 	for {
@@ -223,6 +228,8 @@ func (b *body) pass() error {
 		case <-gate:
 		case <-b.stopped:
 		case <-b.ctx.Done():
+		case <-time.After(gateTime):
+			return errAnswered
 		}
 	}
 }

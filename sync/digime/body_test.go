@@ -118,15 +118,22 @@ func TestStopWaitsForRelease(t *testing.T) {
 	})
 }
 
-// A read that waits for an answer ends with its context.
-func TestWaitEndsWithContext(t *testing.T) {
+// A read that waits for an answer ends with its context, and by itself when
+// the answer breaks off in its header.
+func TestWaitForAnswerEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		ctx, dog := newWatchdog(background(), time.Minute)
-		defer dog.stop()
-		b := newTestBody(ctx, newUpload(pattern(100)), func() error { return nil })
-		b.answering()
-		if _, err := b.Read(make([]byte, 200)); !errors.Is(err, errStalled) {
-			t.Errorf("got %v, want %v", err, errStalled)
+		for stall, want := range map[time.Duration]error{time.Second: errStalled, time.Minute: errAnswered} {
+			ctx, dog := newWatchdog(background(), stall)
+			b := newTestBody(ctx, newUpload(pattern(100)), func() error { return nil })
+			b.answering()
+			began := time.Now()
+			if n, err := b.Read(make([]byte, 200)); n != 0 || !errors.Is(err, want) || time.Since(began) > gateTime {
+				t.Errorf("after %v: %d bytes, %v, want %v", time.Since(began), n, err, want)
+			}
+			if letGo, err := b.stop(); letGo || err != nil {
+				t.Errorf("let go %v, %v", letGo, err)
+			}
+			dog.stop()
 		}
 	})
 }
@@ -147,5 +154,33 @@ func TestWatchdog(t *testing.T) {
 			t.Errorf("after a minute of nothing: %v", context.Cause(ctx))
 		}
 		dog.stop()
+	})
+}
+
+// lateSource takes its time, within a bubble.
+type lateSource struct{ io.Reader }
+
+func (s lateSource) Read(p []byte) (int, error) {
+	time.Sleep(time.Second)
+	return s.Reader.Read(p)
+}
+
+func (lateSource) Close() error { return nil }
+
+// A push that ends while the last chunk is still being verified releases nothing.
+func TestStopWhileVerifying(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		u := newUpload(pattern(100))
+		b := newBody(background(), lateSource{bytes.NewReader(u.content)}, u.Upload,
+			func() error { t.Error("released after stop"); return nil }, func() {}, func(int) {})
+		read := make(chan error)
+		go func() { _, err := b.Read(make([]byte, 200)); read <- err }()
+		synctest.Wait()
+		if letGo, err := b.stop(); letGo || err != nil {
+			t.Errorf("let go %v, %v", letGo, err)
+		}
+		if err := <-read; !errors.Is(err, errAnswered) {
+			t.Errorf("read: %v", err)
+		}
 	})
 }

@@ -143,7 +143,7 @@ func (c *Client) noteDate(a *answer) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.skew, c.skewed = time.Until(date)*-1, true
+	c.skew, c.skewed = time.Since(date), true
 }
 
 // signed makes the POST of a call.

@@ -106,7 +106,7 @@ func TestAnswersWithoutEnd(t *testing.T) {
 	}
 	wantError(t, client.Reach(background()), Passing, "does not end")
 
-	headers := rawServer(t, func(conn net.Conn) {
+	headers := rawServer(t, func(conn net.Conn, _ *http.Request) {
 		fmt.Fprint(conn, "HTTP/1.1 200 OK\r\n")
 		for {
 			if _, err := fmt.Fprintf(conn, "X-A: %01000d\r\n", 0); err != nil {
@@ -117,7 +117,7 @@ func TestAnswersWithoutEnd(t *testing.T) {
 	client = newClient(t, Options{BaseURL: headers, ApplicationID: "app"})
 	wantError(t, client.Reach(background()), Passing, "fetch key set")
 
-	interims := rawServer(t, func(conn net.Conn) {
+	interims := rawServer(t, func(conn net.Conn, _ *http.Request) {
 		for {
 			if _, err := fmt.Fprint(conn, "HTTP/1.1 102 Processing\r\n\r\n"); err != nil {
 				return
@@ -129,7 +129,7 @@ func TestAnswersWithoutEnd(t *testing.T) {
 }
 
 // rawServer speaks whatever it likes once a request's header has come.
-func rawServer(t *testing.T, speak func(net.Conn)) (baseURL string) {
+func rawServer(t *testing.T, speak func(net.Conn, *http.Request)) (baseURL string) {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -145,8 +145,7 @@ func rawServer(t *testing.T, speak func(net.Conn)) (baseURL string) {
 			go func() {
 				defer conn.Close()
 				if req, err := http.ReadRequest(bufio.NewReader(conn)); err == nil {
-					_, _ = io.CopyN(io.Discard, req.Body, 1)
-					speak(conn)
+					speak(conn, req)
 				}
 			}()
 		}

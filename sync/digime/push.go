@@ -93,9 +93,9 @@ func (p *pushing) attempt(caller context.Context, expect bool) error {
 	}
 	b.answering()
 	a := p.c.reply(resp, maxBody, dog.kick)
-	letGo, fault := b.stop()
+	letGo, _ := b.stop() // what broke the body off counts less than the answer
 	p.c.log.Debug("answer", "op", opPush, "size", p.upload.Size, "status", a.status, "released", letGo, "took", time.Since(began))
-	return p.judge(a, letGo, fault)
+	return p.judge(a, letGo)
 }
 
 // maxInterims bounds the 1xx answers: with a hook for them, the transport
@@ -152,10 +152,8 @@ func (p *pushing) request(ctx context.Context, b *body, expect bool) (*http.Requ
 }
 
 // judge says what an answer means for the file.
-func (p *pushing) judge(a *answer, letGo bool, fault error) error {
+func (p *pushing) judge(a *answer, letGo bool) error {
 	switch {
-	case fault != nil: // an answer to half a file says nothing of the file
-		return p.fileFault(fault)
 	case a.ok() && a.html():
 		// It counts as an answer, not as a doubt: the portal has swallowed the file.
 		return p.c.refused(opPush, a, p.access)

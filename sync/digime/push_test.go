@@ -274,10 +274,19 @@ func (s *slowSource) Close() error {
 }
 
 func TestExpectationFailed(t *testing.T) {
+	for name, after := range map[string]bool{"before the body": false, "after it": true} {
+		t.Run(name, func(t *testing.T) { testExpectationFailed(t, after) })
+	}
+}
+
+func testExpectationFailed(t *testing.T, afterBody bool) {
 	var seen []string
 	client := serve(t, func(w http.ResponseWriter, r *http.Request) {
 		seen = append(seen, r.Header.Get("Expect")+"|"+r.Header.Get("Authorization"))
 		if r.Header.Get("Expect") != "" {
+			if afterBody {
+				_, _ = io.Copy(io.Discard, r.Body)
+			}
 			w.WriteHeader(http.StatusExpectationFailed)
 			return
 		}
