@@ -217,6 +217,26 @@ func TestLoseWaitsForSuccess(t *testing.T) {
 	}
 }
 
+// TestFaultGivenBackLate: a fault with nothing left is kept as long as somebody may still give it back.
+func TestFaultGivenBackLate(t *testing.T) {
+	r := newRig(t, Options{})
+	r.Fail(Fault{Do: DoLose, Count: 2})
+	struck, spared := r.takeFault(&call{}), r.takeFault(&call{})
+	if struck == nil || r.takeFault(&call{}) != nil {
+		t.Fatal("the fault was not taken twice")
+	}
+	r.releaseFault(struck, true)
+	r.releaseFault(spared, false)
+	again := r.takeFault(&call{})
+	if again == nil {
+		t.Fatal("the fault that was given back is gone")
+	}
+	r.releaseFault(again, true)
+	if got := r.state().Faults; len(got) != 0 {
+		t.Errorf("left: %+v", got)
+	}
+}
+
 // TestFaultCountUnderLoad: however many requests come at once, a fault strikes exactly as often as it was told.
 func TestFaultCountUnderLoad(t *testing.T) {
 	r := newRig(t, Options{})

@@ -212,6 +212,22 @@ func TestPostboxRefusals(t *testing.T) {
 	r.wantRefusal(q, 415, "UnsupportedMediaType", "multipart")
 }
 
+// TestPostboxBrokenEnd: a body that breaks off behind its last boundary did not arrive whole either.
+func TestPostboxBrokenEnd(t *testing.T) {
+	log, refused := logOf("refused")
+	r := newEmptyRig(t, Options{Log: log})
+	r.user = parseToken(t, r.NewUser("post-1", time.Hour, time.Hour)).User.ID
+	q := r.post(r.parcel("hello"))
+	q.body = io.MultiReader(q.body, bytes.NewReader(make([]byte, 100_000)), brokenReader{})
+	if a, err := r.send(q); err == nil {
+		t.Errorf("a broken body was answered with %d", a.status)
+	}
+	<-refused
+	if got := r.Deliveries(); len(got) != 0 {
+		t.Errorf("recorded %+v", got)
+	}
+}
+
 // TestBrokenCipherText: an input that breaks off does not pass for a short one, though its last block unpads.
 func TestBrokenCipherText(t *testing.T) {
 	key, iv := [32]byte{1}, [16]byte{2}

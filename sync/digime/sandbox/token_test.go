@@ -218,9 +218,11 @@ func TestReuse(t *testing.T) {
 func TestRepeatedRefreshReplacesThePair(t *testing.T) {
 	r := newRig(t, Options{})
 	old := r.token.RefreshToken.Value
-	_, lost, _ := readAnswerToken(t, r.must(r.refreshRequest(old))).pair(t)
+	lostAccess, lost, _ := readAnswerToken(t, r.must(r.refreshRequest(old))).pair(t)
 	_, kept, _ := readAnswerToken(t, r.must(r.refreshRequest(old))).pair(t)
 	r.wantRefusal(r.refreshRequest(lost), 401, "InvalidToken", "is invalid")
+	r.token.AccessToken.Value = lostAccess
+	r.wantRefusal(r.push("x"), 401, "InvalidToken", "is invalid")
 	if a := r.must(r.refreshRequest(kept)); a.status != http.StatusOK {
 		t.Errorf("the kept token: %d %s", a.status, a.body)
 	}
