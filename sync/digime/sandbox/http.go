@@ -169,14 +169,19 @@ func (s *Server) answer(w http.ResponseWriter, c *call, next func(*call) (reply,
 	}
 	if c.fault.before() {
 		s.releaseFault(c.fault, true)
-		s.log.Info("fault", "do", c.fault.Do, "request", c.kind)
+		s.logFault(c)
 		return c.fault.strike(s, w, c), nil
 	}
 	p, err := next(c)
 	lost := err == nil && c.suffers(DoLose)
 	s.releaseFault(c.fault, c.spent)
+	if c.spent {
+		s.logFault(c)
+	}
 	if lost {
 		disconnect(w, "", false)
 	}
 	return p, err
 }
+
+func (s *Server) logFault(c *call) { s.log.Info("fault", "do", c.fault.Do, "request", c.kind) }
