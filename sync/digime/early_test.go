@@ -90,7 +90,7 @@ func (c *tornConn) Close() error {
 func TestDoubtIsExact(t *testing.T) {
 	for _, size := range []int64{1, 100, LastChunk, LastChunk + 1, 200_000} {
 		for _, short := range []int64{0, 1, size} { // of the file's bytes are not taken
-			client := newClient(t, Options{BaseURL: "http://localhost/", ApplicationID: "app", Stall: 100 * time.Millisecond})
+			client := newClient(t, Options{BaseURL: "http://localhost/", ApplicationID: "app", Stall: 300 * time.Millisecond})
 			u := newUpload(pattern(int(size)))
 			header := int64(0)
 			client.transport.DialContext = func(context.Context, string, string) (net.Conn, error) {

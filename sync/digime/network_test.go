@@ -24,7 +24,7 @@ import (
 )
 
 func TestStall(t *testing.T) {
-	const short = 100 * time.Millisecond
+	const short = 400 * time.Millisecond
 	for _, size := range []int{0, 100, 3 << 20} {
 		r := newRig(t, stall(short))
 		u := newUpload(pattern(size))
@@ -58,7 +58,7 @@ func TestStall(t *testing.T) {
 		open := u.Open
 		u.Open = func() (io.ReadCloser, error) {
 			src, err := open()
-			return &drip{ReadCloser: src, piece: 1024, pause: short / 4}, err
+			return &drip{ReadCloser: src, piece: 1024, pause: short / 8}, err
 		}
 		began := time.Now()
 		if err := client.Push(background(), aContract(), "token", u.Upload); err != nil {

@@ -195,7 +195,7 @@ func TestCancelledPush(t *testing.T) {
 			w.WriteHeader(200)
 			_ = http.NewResponseController(w).Flush()
 			<-r.Context().Done()
-		}, stall(300*time.Millisecond))
+		}, stall(time.Second))
 		if err := client.Push(ctx, aContract(), "token", newUpload(pattern(10)).Upload); err != nil {
 			t.Errorf("the success was lost: %v", err)
 		}
