@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"path/filepath"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
@@ -21,11 +22,18 @@ func (a *app) runCommand() *cobra.Command {
 		Long:  "run is the daemon, in the foreground or under a service manager. It stops within 5 seconds\non SIGTERM, SIGINT or the service manager's word; nothing is lost by that.",
 		Args:  cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
-			cfg, log, err := a.open()
+			boot, err := a.logger("info")
 			if err != nil {
 				return err
 			}
-			return runService(log, func(ctx context.Context) error { return serve(ctx, cfg, log) })
+			// The configuration is read only then: a manager wants an answer before.
+			return runService(boot, func(ctx context.Context) error {
+				cfg, log, err := a.open()
+				if err != nil {
+					return err
+				}
+				return serve(ctx, cfg, log)
+			})
 		},
 	}
 }
@@ -57,8 +65,35 @@ func (a *app) open() (*Config, *slog.Logger, error) {
 	if err != nil {
 		return nil, nil, err
 	}
+	if underWindowsManager() {
+		if a.err, err = openLogFile(cfg.StateDir); err != nil {
+			return nil, nil, err
+		}
+	}
 	log, err := a.logger(cfg.Log.Level)
 	return cfg, log, err
+}
+
+// largestLog is the size, in bytes, from which a log file is set aside at start.
+const largestLog = 10 << 20
+
+// openLogFile opens the log of a service that has no standard error. The one
+// before is kept as digime-sync.log.1.
+func openLogFile(stateDir string) (*os.File, error) {
+	if err := os.MkdirAll(stateDir, 0o700); err != nil {
+		return nil, fmt.Errorf("make state folder: %w", err)
+	}
+	path := filepath.Join(stateDir, "digime-sync.log")
+	if info, err := os.Stat(path); err == nil && info.Size() > largestLog {
+		if err := os.Rename(path, path+".1"); err != nil {
+			return nil, fmt.Errorf("set log aside: %w", err)
+		}
+	}
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("open log: %w", err)
+	}
+	return f, nil
 }
 
 // config returns the configuration file's path.

@@ -36,11 +36,14 @@ const startSeen = time.Second
 // runs as in a terminal.
 func runService(log *slog.Logger, serve func(ctx context.Context) error) error {
 	p := newProgram(log, serve)
-	if runtime.GOOS == "windows" && !service.Interactive() {
+	if underWindowsManager() {
 		return p.underManager()
 	}
 	return p.inForeground()
 }
+
+// underWindowsManager says whether this process is a service of Windows.
+func underWindowsManager() bool { return runtime.GOOS == "windows" && !service.Interactive() }
 
 // program is serve with a start and a stop. It is a service.Interface.
 type program struct {
