@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -107,7 +109,8 @@ func TestAuditLogFails(t *testing.T) {
 func TestHalfALineIsCutOff(t *testing.T) {
 	s := open(t, t.TempDir())
 	must(t, s.Audit("one", File{Path: "/in/a"}))
-	if _, err := s.audit.f.WriteAt([]byte(`12345678 {"half`), s.audit.end); err != nil {
+	half := `12345678 {"half":"` + strings.Repeat("longer than the next line", 100)
+	if _, err := s.audit.f.WriteAt([]byte(half), s.audit.end); err != nil {
 		t.Fatal(err)
 	}
 	s.audit.dirty = true
@@ -186,5 +189,17 @@ func TestLoneCallerWaitsForNothing(t *testing.T) {
 		must(t, err)
 	case <-time.After(20 * time.Second):
 		t.Fatal("it waits")
+	}
+}
+
+// bbolt passes on only the text of some errors.
+func TestFullDiskIsKnownByItsText(t *testing.T) {
+	for _, err := range []error{fmt.Errorf("file resize error: %s", fullErrors[0]), fmt.Errorf("write: %w", fullErrors[1])} {
+		if !errors.Is(diskFull(err), syscall.ENOSPC) || !strings.HasPrefix(diskFull(err).Error(), err.Error()) {
+			t.Errorf("%v is not known as a full disk", err)
+		}
+	}
+	if err := diskFull(os.ErrPermission); errors.Is(err, syscall.ENOSPC) {
+		t.Errorf("%v is taken for a full disk", err)
 	}
 }

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"bytes"
 	"errors"
 	"math/rand/v2"
 	"os"
@@ -159,6 +160,55 @@ func TestRandomDamageOfTheAuditLog(t *testing.T) {
 			t.Errorf("seed %d: %d deliveries are lost silently", seed, lost)
 		}
 		must(t, s.Close())
+	}
+}
+
+// Damage of each kind that the check at Open is for, at the place it is for.
+func TestDamageInPlace(t *testing.T) {
+	for name, damage := range map[string]func(db []byte, im *image){
+		"a letter in a record": func(db []byte, _ *image) {
+			copy(db, bytes.ReplaceAll(db, []byte(`"library":"alice"`), []byte(`"library":"alIce"`)))
+		},
+		"a page that is free and in use": func(db []byte, im *image) {
+			page := db[int64(im.freelist)*im.pageSize:]
+			count := order.Uint16(page[10:])
+			order.PutUint16(page[10:], count+1)
+			order.PutUint64(page[pageHeader+8*int(count):], im.root)
+		},
+		"a bucket that leads to another's page": func(db []byte, im *image) {
+			list, err := elements(db[int64(im.root)*im.pageSize:][:im.pageSize])
+			must(t, err)
+			var roots [][]byte
+			for _, e := range list {
+				if order.Uint64(e.value) != 0 {
+					roots = append(roots, e.value[:8])
+				}
+			}
+			copy(roots[0], roots[1])
+		},
+		"the newest meta page": func(db []byte, im *image) {
+			clear(db[int64(im.txid%2)*im.pageSize:][:im.pageSize])
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			files := fill(t, dir, 150)
+			path := filepath.Join(dir, dbName)
+			db, err := os.ReadFile(path)
+			must(t, err)
+			f, err := os.Open(path)
+			must(t, err)
+			im, err := openImage(f)
+			must(t, errors.Join(err, f.Close()))
+			damage(db, im)
+			must(t, os.WriteFile(path, db, 0o600))
+			remove(t, dir, cleanName)
+			s := open(t, dir)
+			if s.Repaired() == "" {
+				t.Error("not noticed")
+			}
+			wantDelivered(t, s, files)
+		})
 	}
 }
 

@@ -120,16 +120,24 @@ func TestAfterActions(t *testing.T) {
 	if n := pending(s); n != 1 {
 		t.Fatalf("%d after-actions pending, want 1", n)
 	}
+	must(t, s.Forget("/in/0008")) // any change takes them along
+	if len(s.late) != 0 {
+		t.Fatalf("%d after-actions still wait to be recorded", len(s.late))
+	}
+	must(t, s.AfterDone("/in/0007"))
+	f, _, _ := s.Get("/in/0007")
+	must(t, s.Put(f)) // says that it is to do again, after it was done
 	must(t, s.Close())
 	s = open(t, dir)
 	if n := pending(s); n != 1 {
 		t.Fatalf("%d after-actions pending after Close, want 1", n)
 	}
+	must(t, s.AfterDone("/in/0007"))
 	must(t, s.Close())
 	remove(t, dir, dbName)
 	s = open(t, dir)
-	if n := pending(s); n != 1 {
-		t.Fatalf("%d after-actions pending in a rebuilt database, want 1", n)
+	if n := pending(s); n != 0 {
+		t.Fatalf("%d after-actions pending in a rebuilt database, want none", n)
 	}
 }
 
