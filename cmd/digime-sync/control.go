@@ -7,11 +7,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/url"
 	"time"
 
+	"github.com/digime-sync/digime-sync/store"
 	"github.com/digime-sync/digime-sync/sync/engine"
 )
 
@@ -91,6 +93,38 @@ func answer(w http.ResponseWriter, v any, err error) {
 		v = controlError{Error: err.Error(), Hint: hint}
 	}
 	_ = json.NewEncoder(w).Encode(v) // the command has gone, nobody is left to tell
+}
+
+// startPatience is how long a daemon may hold the database without listening
+// yet, or any more.
+const startPatience = 5 * time.Second
+
+// withDaemon asks the running daemon, or does by itself what it would have
+// done where none runs. One that is just starting or stopping is waited for.
+func withDaemon(ctx context.Context, cfg *Config, log *slog.Logger, ask func() error, own func(*engine.Engine) error) error {
+	patience := time.After(startPatience)
+	for {
+		err := ask()
+		if !errors.Is(err, errNoDaemon) {
+			return err
+		}
+		p, err := openParts(cfg, log)
+		if err == nil {
+			defer p.close()
+			return own(p.engine)
+		}
+		var locked *store.LockedError
+		if !errors.As(err, &locked) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-patience:
+			return err
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
 }
 
 // ask sends one request to the running daemon and decodes its answer into v;

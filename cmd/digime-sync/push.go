@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -53,19 +52,15 @@ func pushFiles(ctx context.Context, cfg *Config, log *slog.Logger, paths []strin
 		form.Set("again", "1")
 	}
 	var list []engine.FileStatus
-	err := ask(ctx, cfg.StateDir, http.MethodPost, "/push", form, &list)
-	if !errors.Is(err, errNoDaemon) {
-		return list, err
-	}
-	p, err := openParts(cfg, log)
-	if err != nil {
-		return nil, err
-	}
-	defer p.close()
-	files, err := p.engine.Push(ctx, paths, again)
-	for _, f := range files {
-		list = append(list, engine.NewFileStatus(f))
-	}
+	err := withDaemon(ctx, cfg, log,
+		func() error { return ask(ctx, cfg.StateDir, http.MethodPost, "/push", form, &list) },
+		func(e *engine.Engine) error {
+			files, err := e.Push(ctx, paths, again)
+			for _, f := range files {
+				list = append(list, engine.NewFileStatus(f))
+			}
+			return err
+		})
 	return list, err
 }
 

@@ -3,8 +3,8 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"net/url"
 	"path/filepath"
@@ -38,7 +38,7 @@ func (a *app) statusCommand() *cobra.Command {
 					return fmt.Errorf("find %s: %w", args[0], err)
 				}
 			}
-			s, err := readStatus(cfg, path, func() (*parts, error) { return openParts(cfg, log) })
+			s, err := readStatus(cfg, log, path)
 			if err != nil {
 				return err
 			}
@@ -55,20 +55,16 @@ func (a *app) statusCommand() *cobra.Command {
 	return cmd
 }
 
-func readStatus(cfg *Config, path string, open func() (*parts, error)) (engine.Status, error) {
-	var s engine.Status
+func readStatus(cfg *Config, log *slog.Logger, path string) (s engine.Status, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	err := ask(ctx, cfg.StateDir, http.MethodGet, "/status", url.Values{"path": {path}}, &s)
-	if !errors.Is(err, errNoDaemon) {
-		return s, err
-	}
-	p, err := open()
-	if err != nil {
-		return s, err
-	}
-	defer p.close()
-	return p.engine.Status(path)
+	err = withDaemon(ctx, cfg, log,
+		func() error { return ask(ctx, cfg.StateDir, http.MethodGet, "/status", url.Values{"path": {path}}, &s) },
+		func(e *engine.Engine) (err error) {
+			s, err = e.Status(path)
+			return err
+		})
+	return s, err
 }
 
 func (a *app) printJSON(v any) error {
