@@ -231,7 +231,7 @@ func (v *Vault) Save(library string, data []byte) error {
 }
 
 // Changed returns a stamp that differs after each Save, by whatever process.
-// fs.ErrNotExist when nothing is saved.
+// It is "" when nothing is saved.
 func (v *Vault) Changed(library string) (string, error) {
 	path, err := v.path(library)
 	if err != nil {
@@ -240,6 +240,9 @@ func (v *Vault) Changed(library string) (string, error) {
 	content, err := os.ReadFile(path) // 2 KiB; a time and a size can be the same twice, a nonce cannot
 	if errors.Is(err, fs.ErrNotExist) {
 		content, err = os.ReadFile(path + previousSuffix)
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", nil
 	}
 	if err != nil {
 		return "", fmt.Errorf("look at token: %w", err)
