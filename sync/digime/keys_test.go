@@ -127,3 +127,26 @@ func TestKeySetIsFetchedOnceForMany(t *testing.T) {
 		t.Errorf("a quarter of an hour later: fetched %d times, %v", s.fetched, err)
 	}
 }
+
+// Only the configured API's own key sets are asked.
+func TestOwnJKU(t *testing.T) {
+	c := newClient(t, Options{ApplicationID: "app"})
+	for _, jku := range []string{
+		"https://api.digi.me/v1.7/jwks/oauth", "https://API.digi.me:443/v1.7/jwks/oauth", "https://api.digi.me/v1.7/other?x=y",
+	} {
+		if err := c.ownJKU(jku); err != nil {
+			t.Errorf("%s: %v", jku, err)
+		}
+	}
+	for _, jku := range []string{
+		"https://evil.example/v1.7/jwks/oauth", "https://api.digi.me.evil.example/v1.7/jwks/oauth", "https://digi.me/v1.7/jwks/oauth",
+		"http://api.digi.me/v1.7/jwks/oauth", "https://api.digi.me:8443/v1.7/jwks/oauth", "https://api.digi.me/v1.6/jwks/oauth",
+		"https://api.digi.me@evil.example/v1.7/jwks/oauth", "https://evil@api.digi.me/v1.7/jwks/oauth", "https:api.digi.me/v1.7/jwks/oauth",
+		"https://api.digi.me/v1.7/../jwks", "https://api.digi.me/v1.7/%2e%2e/jwks", "https://api.digi.me/v1.7/%2f..%2fjwks",
+		"https://api.digi.me/v1.7//jwks", "//api.digi.me/v1.7/jwks/oauth", "/v1.7/jwks/oauth", "data:,x", "https://api.digi.me/v1.7/jwks#f",
+	} {
+		if err := c.ownJKU(jku); err == nil {
+			t.Errorf("%s is trusted", jku)
+		}
+	}
+}

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/digime-sync/digime-sync/sync/digime/sandbox"
+	"github.com/golang-jwt/jwt/v5"
 )
 
 func TestRefresh(t *testing.T) {
@@ -82,13 +83,13 @@ func TestClaims(t *testing.T) {
 		want   Token
 		words  string // of the error
 	}{
-		"all":                {func(map[string]any) {}, Token{TokenPart{"new-access", 1800000000}, TokenPart{"new-refresh", 1900000000}, "user-1", "consent-1"}, ""},
-		"no person":          {func(c map[string]any) { delete(c, "sub"); delete(c, "identifier"); delete(c, "consentid") }, Token{TokenPart{"new-access", 1800000000}, TokenPart{"new-refresh", 1900000000}, "user-1", "consent-0"}, ""},
-		"by its scoped name": {func(c map[string]any) { c["sub"] = "x"; c["identifier"] = map[string]any{"id": "user-1"} }, Token{TokenPart{"new-access", 1800000000}, TokenPart{"new-refresh", 1900000000}, "user-1", "consent-1"}, ""},
+		"all":                {func(map[string]any) {}, Token{TokenPart{"new-access", 1800000000}, TokenPart{"new-refresh", 1900000000}, "user-1", "consent-1", nil}, ""},
+		"no person":          {func(c map[string]any) { delete(c, "sub"); delete(c, "identifier"); delete(c, "consentid") }, Token{TokenPart{"new-access", 1800000000}, TokenPart{"new-refresh", 1900000000}, "user-1", "consent-0", nil}, ""},
+		"by its scoped name": {func(c map[string]any) { c["sub"] = "x"; c["identifier"] = map[string]any{"id": "user-1"} }, Token{TokenPart{"new-access", 1800000000}, TokenPart{"new-refresh", 1900000000}, "user-1", "consent-1", nil}, ""},
 		"milliseconds": {func(c map[string]any) {
 			c["access_token"] = map[string]any{"value": "new-access", "expires_on": 1800000000123}
-		}, Token{TokenPart{"new-access", 1800000000}, TokenPart{"new-refresh", 1900000000}, "user-1", "consent-1"}, ""},
-		"long over by this clock": {func(c map[string]any) { c["exp"] = 1; c["nbf"] = 9999999999 }, Token{TokenPart{"new-access", 1800000000}, TokenPart{"new-refresh", 1900000000}, "user-1", "consent-1"}, ""},
+		}, Token{TokenPart{"new-access", 1800000000}, TokenPart{"new-refresh", 1900000000}, "user-1", "consent-1", nil}, ""},
+		"long over by this clock": {func(c map[string]any) { c["exp"] = 1; c["nbf"] = 9999999999 }, Token{TokenPart{"new-access", 1800000000}, TokenPart{"new-refresh", 1900000000}, "user-1", "consent-1", nil}, ""},
 
 		"another user":           {func(c map[string]any) { c["sub"] = "user-2" }, Token{}, "another user"},
 		"another scoped name":    {func(c map[string]any) { delete(c, "sub") }, Token{}, "another user"},
@@ -135,6 +136,8 @@ func TestForgedHeaders(t *testing.T) {
 		"alg HS256":       {func(s *service) { s.token = hs(s) }, "PS512"},
 		"alg RS512":       {func(s *service) { s.header["alg"] = "RS512" }, "PS512"},
 		"alg PS256":       {func(s *service) { s.header["alg"] = "PS256" }, "PS512"},
+		"truly RS512":     {func(s *service) { s.token = signWith(s, jwt.SigningMethodRS512) }, "PS512"},
+		"truly PS256":     {func(s *service) { s.token = signWith(s, jwt.SigningMethodPS256) }, "PS512"},
 		"alg unknown":     {func(s *service) { s.header["alg"] = "XX" }, "known way"},
 		"alg missing":     {func(s *service) { delete(s.header, "alg") }, "known way"},
 		"kid missing":     {func(s *service) { delete(s.header, "kid") }, "does not name its key"},
@@ -166,6 +169,17 @@ func TestForgedHeaders(t *testing.T) {
 			}
 		})
 	}
+}
+
+// signWith signs with the service's key, but in another way.
+func signWith(s *service, method jwt.SigningMethod) string {
+	token := jwt.NewWithClaims(method, jwt.MapClaims(s.claims))
+	token.Header["kid"], token.Header["jku"] = s.header["kid"], s.header["jku"]
+	text, err := token.SignedString(s.key)
+	if err != nil {
+		panic(err)
+	}
+	return text
 }
 
 // forgeWith makes a token whose HMAC key is the service's public key.

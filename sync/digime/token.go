@@ -21,12 +21,23 @@ type Token struct {
 	Access, Refresh TokenPart
 	UserID          string // the service's name for the person, "" if not given
 	ConsentID       string // "" if not given
+	Postbox         *Postbox
+}
+
+// Postbox is what the callback of a legacy write contract says beside the code:
+// where the person's files go. It is kept with the token, nil where there is none.
+type Postbox struct {
+	ID        string `json:"id"`
+	PublicKey string `json:"publicKey"` // PEM
 }
 
 // String never shows the value.
 func (p TokenPart) String() string {
 	return "[token until " + time.Unix(p.Expiry, 0).UTC().Format(time.RFC3339) + "]"
 }
+
+// String shows nothing of it: its ID stands for the person.
+func (b *Postbox) String() string { return "[postbox]" }
 
 // GoString never shows the value.
 func (p TokenPart) GoString() string { return p.String() }
@@ -45,6 +56,7 @@ type tokenForm struct {
 	Refresh   partForm  `json:"refreshToken"`
 	User      *userForm `json:"user,omitempty"`
 	ConsentID string    `json:"consentid,omitempty"`
+	Postbox   *Postbox  `json:"postbox,omitempty"` // ours: the SDKs keep it apart
 }
 
 type partForm struct {
@@ -62,7 +74,7 @@ func (t Token) MarshalJSON() ([]byte, error) {
 	if faults := t.faults(); len(faults) > 0 {
 		return nil, &TokenError{Faults: faults}
 	}
-	form := tokenForm{Access: partForm(t.Access), Refresh: partForm(t.Refresh), ConsentID: t.ConsentID}
+	form := tokenForm{Access: partForm(t.Access), Refresh: partForm(t.Refresh), ConsentID: t.ConsentID, Postbox: t.Postbox}
 	if t.UserID != "" {
 		form.User = &userForm{ID: t.UserID}
 	}
@@ -110,6 +122,12 @@ func ParseToken(data []byte) (Token, error) {
 	}
 	if user, ok := r.object(form, "user"); ok {
 		t.UserID = r.text(user, "user.", "id")
+	}
+	if box, ok := r.object(form, "postbox"); ok {
+		t.Postbox = &Postbox{ID: r.text(box, "postbox.", "id"), PublicKey: r.text(box, "postbox.", "publicKey")}
+		if t.Postbox.ID == "" || t.Postbox.PublicKey == "" {
+			r.fault("postbox has no id or no publicKey")
+		}
 	}
 	if len(r.faults) > 0 {
 		return Token{}, &TokenError{Faults: r.faults}

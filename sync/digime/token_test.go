@@ -13,7 +13,7 @@ import (
 const sdkToken = `{"accessToken":{"value":"AAA","expiry":1700000000},"refreshToken":{"value":"RRR","expiry":1800000000},"user":{"id":"U"},"consentid":"C"}`
 
 func TestTokenForm(t *testing.T) {
-	want := Token{TokenPart{"AAA", 1700000000}, TokenPart{"RRR", 1800000000}, "U", "C"}
+	want := Token{TokenPart{"AAA", 1700000000}, TokenPart{"RRR", 1800000000}, "U", "C", nil}
 	var got Token
 	if err := json.Unmarshal([]byte(sdkToken), &got); err != nil || got != want {
 		t.Fatalf("got %#v, %v", got, err)
@@ -25,6 +25,22 @@ func TestTokenForm(t *testing.T) {
 	text, err := json.Marshal(bare)
 	if err != nil || strings.Contains(string(text), "user") || strings.Contains(string(text), "consentid") {
 		t.Errorf("without a person it is written as %s, %v", text, err)
+	}
+}
+
+// A postbox stays with its token, through the vault and through a refresh.
+func TestPostboxStaysWithTheToken(t *testing.T) {
+	with := strings.Replace(sdkToken, `"consentid":"C"`, `"consentid":"C","postbox":{"id":"B","publicKey":"PEM"}`, 1)
+	old, err := ParseToken([]byte(with))
+	if err != nil || old.Postbox == nil || *old.Postbox != (Postbox{"B", "PEM"}) {
+		t.Fatalf("read as %+v, %v", old.Postbox, err)
+	}
+	if text, err := json.Marshal(old); err != nil || string(text) != with {
+		t.Errorf("written as %s, %v", text, err)
+	}
+	answer := tokenClaims{Access: claimedPart{"A2", "1700000001"}, Refresh: claimedPart{"R2", "1800000001"}, Sub: "U"}
+	if fresh, err := answer.token(old); err != nil || fresh.Postbox == nil || *fresh.Postbox != *old.Postbox {
+		t.Errorf("after a refresh: %+v, %v", fresh.Postbox, err)
 	}
 }
 
@@ -61,6 +77,7 @@ func TestParseTokenFaults(t *testing.T) {
 		strings.Replace(sdkToken, `"C"`, `7`, 1):                                                             {"consentid is not a text"},
 		strings.Replace(sdkToken, `{"id":"U"}`, `"U"`, 1):                                                    {"user is not an object"},
 		strings.Replace(sdkToken, `{"id":"U"}`, `{"id":7}`, 1):                                               {"user.id is not a text"},
+		strings.Replace(sdkToken, `"user"`, `"postbox":{"id":"B"},"user"`, 1):                                {"postbox has no id or no publicKey"},
 		strings.Replace(sdkToken, "1700000000", `"1700000000"`, 1):                                           {"accessToken.expiry is not a number"},
 		strings.Replace(strings.Replace(sdkToken, "1700000000", "0", 1), "1800000000", "99999999999", 1):     {"accessToken.expiry is not a time in seconds since 1970", "refreshToken.expiry is not a time in seconds since 1970"},
 		`{"access_token":{"value":"SECRET","expires_on":1700000000},"refresh_token":{"value":"SECRET"}}`:     {"accessToken is missing", "refreshToken is missing"},
@@ -86,7 +103,7 @@ func TestBrokenTokenIsNotWritten(t *testing.T) {
 }
 
 func TestTokensAreNotPrinted(t *testing.T) {
-	token := Token{TokenPart{"SECRET", 1700000000}, TokenPart{"SECRET", 1700000000}, "U", "C"}
+	token := Token{TokenPart{"SECRET", 1700000000}, TokenPart{"SECRET", 1700000000}, "U", "C", nil}
 	var log lockedBuffer
 	for _, handler := range []slog.Handler{slog.NewTextHandler(&log, nil), slog.NewJSONHandler(&log, nil)} {
 		slog.New(handler).Info("x", "token", token, "part", token.Access, "pointer", &token, "contract", aContract())
