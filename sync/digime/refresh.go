@@ -180,10 +180,10 @@ type claimedPart struct {
 }
 
 // token makes a token of verified claims. What the answer leaves out of the
-// person and the consent is kept from the old token; another person is an
+// person, the consent and the postbox is kept from the old token; another person is an
 // error: nothing goes to the wrong one.
 func (t *tokenClaims) token(old Token) (Token, error) {
-	fresh := Token{UserID: t.Sub, ConsentID: t.ConsentID}
+	fresh := Token{UserID: t.Sub, ConsentID: t.ConsentID, Postbox: old.Postbox}
 	var err error
 	if fresh.Access, err = t.Access.part("access token"); err != nil {
 		return Token{}, err
