@@ -169,6 +169,18 @@ func TestRecreatedRootIsWatched(t *testing.T) {
 	collect(t, w, map[string]bool{write(t, filepath.Join(dir, "late.pdf"), "1"): true})
 }
 
+// A folder removed and made again can have the same inode number.
+func TestEventOfTheFolderItselfHasItWatchedAnew(t *testing.T) {
+	for op, rebuild := range map[fsnotify.Op]bool{fsnotify.Remove: true, fsnotify.Rename: true, fsnotify.Chmod: false} {
+		tree := newTree(Folder{Path: t.TempDir()}, never, nil, logOf(t))
+		tree.inbox.put(nil, func() { tree.inbox.note(fsnotify.Event{Name: tree.Path, Op: op}, tree.Path) })
+		tree.look(epoch)
+		if !past(tree.plan.root, epoch) || !past(tree.plan.scan, epoch) || tree.plan.rebuild.IsZero() == rebuild {
+			t.Errorf("%v: plan %+v", op, tree.plan)
+		}
+	}
+}
+
 func TestTroubleRebuildsAndScans(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
