@@ -172,7 +172,7 @@ func (s *Store) notOpen() error {
 	if s.closing {
 		return ErrClosed
 	}
-	return fmt.Errorf("%s could not be opened again after an error, the next change tries it", s.path)
+	return fmt.Errorf("%s: %w", s.path, ErrUnavailable)
 }
 
 // guard turns what bbolt does about a damaged page, a panic or a fault in the

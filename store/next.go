@@ -9,6 +9,10 @@ import (
 // clockBack is how far the clock must have gone back for due times to be doubted.
 const clockBack = time.Minute
 
+// longestWait is more than anybody is asked to wait before the next attempt: a
+// due time beyond it comes from a wrong clock.
+const longestWait = 25 * time.Hour
+
 // Next returns the first file of a library that is not to be skipped, in the
 // order of due time and arrival, and when it is due, which may be later than
 // now. A file whose content is being pushed, or was handed out by Next and has
@@ -113,13 +117,14 @@ func (s *Store) ready(lane, path string) (r record, ok bool, err error) {
 	return r, ok, err
 }
 
-// dueTime is when the file is due. If the clock was ahead when it was
-// queued, the time means nothing and the file is due now.
+// dueTime is when the file is due. If the clock was ahead when it was queued or
+// deferred, the time means nothing and the file is due now.
 func (r *record) dueTime(now time.Time) time.Time {
-	if r.QueuedAt.After(now.Add(clockBack)) {
+	due := time.Unix(0, r.Due)
+	if r.QueuedAt.After(now.Add(clockBack)) || due.After(now.Add(longestWait)) {
 		return now
 	}
-	return time.Unix(0, r.Due)
+	return due
 }
 
 // unixNano is a time as the queue keeps it. The zero time is long ago, and what

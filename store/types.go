@@ -96,6 +96,10 @@ var (
 	// pushed under another name. Next passes over such a file.
 	ErrSameContent = errors.New("the same content is being pushed under another name")
 
+	// ErrUnavailable is returned while the database could not be opened again
+	// after an error, such as a full disk: the next change tries it.
+	ErrUnavailable = errors.New("the database could not be opened again after an error")
+
 	// ErrClosed is returned by every method after Close.
 	ErrClosed = errors.New("the store is closed")
 )

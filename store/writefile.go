@@ -6,10 +6,26 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"time"
 )
 
 // tempPattern is hidden, and what scans for files to push leaves out.
 const tempPattern = ".digime-*.tmp"
+
+// staleTemp is the age from which a temporary file is one that a killed process left.
+const staleTemp = time.Hour
+
+// removeTemps removes what killed processes left in a folder of ours.
+func removeTemps(dir string) error {
+	left, err := filepath.Glob(filepath.Join(dir, tempPattern))
+	for _, path := range left {
+		info, statErr := os.Lstat(path)
+		if statErr == nil && time.Since(info.ModTime()) > staleTemp {
+			err = errors.Join(err, os.Remove(path))
+		}
+	}
+	return err
+}
 
 // WriteFile replaces a file durably: readers see the old content or the new,
 // and after return a power cut does not change that. The folder must exist.

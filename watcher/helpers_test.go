@@ -68,11 +68,14 @@ func start(t *testing.T, f Folder, known func(File) bool) *Watcher {
 	return w
 }
 
+// files is where the files of the last folder come.
+func files(w *Watcher) <-chan File { return w.trees[len(w.trees)-1].out }
+
 // receive takes one file.
 func receive(t *testing.T, w *Watcher) File {
 	t.Helper()
 	select {
-	case f := <-w.Files():
+	case f := <-files(w):
 		return f
 	case <-time.After(patienceOfTests):
 		t.Fatalf("no file came within %v; status %+v", patienceOfTests, w.Status())

@@ -41,8 +41,9 @@ func Once(ctx context.Context, folders []Folder, known func(File) bool, log *slo
 	defer w.waitFor(&wg)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	results := make(chan error, len(w.trees))
+	results, files := make(chan error, len(w.trees)), make(chan File)
 	for _, t := range w.trees {
+		t.out = files
 		t.Mode, t.settler.once = ModePoll, true
 		wg.Go(func() { results <- t.pass(ctx) })
 	}
@@ -51,7 +52,7 @@ func Once(ctx context.Context, folders []Folder, known func(File) bool, log *slo
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case f := <-w.files:
+		case f := <-files:
 			if err := emit(f); err != nil {
 				return err
 			}

@@ -19,7 +19,7 @@ type tree struct {
 	Folder
 	filter *filter
 	known  func(File) bool
-	out    chan<- File
+	out    chan File
 	log    *slog.Logger
 
 	real      string // Path without symbolic links; of the folder found last
@@ -45,7 +45,7 @@ type tree struct {
 	partial string // which part of it cannot be read
 }
 
-func newTree(f Folder, known func(File) bool, out chan<- File, log *slog.Logger) *tree {
+func newTree(f Folder, known func(File) bool, out chan File, log *slog.Logger) *tree {
 	f.Path = filepath.Clean(f.Path)
 	return &tree{
 		Folder:  f,
@@ -179,12 +179,6 @@ func (t *tree) forget(path string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.settler.forget(path)
-}
-
-func (t *tree) isSettling(path string) bool {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return t.settler.waits(path)
 }
 
 // snapshot is the folder's status; one that hangs says so.

@@ -93,7 +93,6 @@ const stopGrace = 2 * time.Second
 // Watcher watches folders. Make one with New.
 type Watcher struct {
 	trees []*tree
-	files chan File
 	log   *slog.Logger
 }
 
@@ -103,9 +102,9 @@ type Watcher struct {
 // goroutines, for every file of every scan. It should answer no for a file that was last
 // handed over with an Err, or that file is tried again only when it changes.
 func New(folders []Folder, known func(File) bool, log *slog.Logger) *Watcher {
-	w := &Watcher{files: make(chan File), log: log}
+	w := &Watcher{log: log}
 	for _, f := range folders {
-		w.trees = append(w.trees, newTree(f, known, w.files, log))
+		w.trees = append(w.trees, newTree(f, known, make(chan File), log))
 	}
 	return w
 }
@@ -158,9 +157,18 @@ func (w *Watcher) sayHanging() {
 	}
 }
 
-// Files hands over settled files one by one. It is unbuffered and never
-// closed; the consumer may be as slow as it likes.
-func (w *Watcher) Files() <-chan File { return w.files }
+// Files hands over a folder's settled files one by one; nil for a folder that
+// is not watched. It is unbuffered and never closed; the consumer may be as slow
+// as it likes. Each folder has its own, so that one whose files cannot be read
+// keeps no other waiting.
+func (w *Watcher) Files(folder string) <-chan File {
+	for _, t := range w.trees {
+		if t.Path == filepath.Clean(folder) {
+			return t.out
+		}
+	}
+	return nil
+}
 
 // Rescan has a folder, or all of them for "", scanned now. It never blocks.
 func (w *Watcher) Rescan(folder string) {
@@ -184,14 +192,12 @@ func (w *Watcher) Status() []Status {
 	return all
 }
 
-// Settling says whether the file (or the sidecar without one) is still settling
-// or waiting to be handed over.
-func (w *Watcher) Settling(path string) bool {
-	path = filepath.Clean(path)
+// Settling lists the files (and sidecars without one) that still settle or wait
+// to be handed over.
+func (w *Watcher) Settling() []string {
+	var paths []string
 	for _, t := range w.trees {
-		if t.isSettling(path) {
-			return true
-		}
+		paths = append(paths, t.unsettled()...)
 	}
-	return false
+	return paths
 }

@@ -184,7 +184,9 @@ func (a *app) logger(level string) (*slog.Logger, error) {
 	if err := l.UnmarshalText([]byte(level)); err != nil {
 		return nil, failure(exitUsage, "--log-level debug|info|warn|error", "unknown log level %q", level)
 	}
-	return slog.New(slog.NewTextHandler(a.err, &slog.HandlerOptions{Level: l})), nil
+	log := slog.New(slog.NewTextHandler(a.err, &slog.HandlerOptions{Level: l}))
+	slog.SetDefault(log)
+	return log, nil
 }
 
 // interruptible returns a context that ends on SIGINT or SIGTERM.

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -42,7 +43,7 @@ type Receipt struct {
 // twice. What it cannot do now, sweep tries again.
 func (e *Engine) finish(path string) error {
 	f, ok, err := e.Store.Get(path)
-	if err != nil || !ok || f.After == "" {
+	if err != nil || !ok || f.After == "" || f.State != store.Delivered && f.State != store.Duplicate {
 		return err
 	}
 	e.unnote(f)
@@ -81,7 +82,8 @@ func (e *Engine) settleDown(f store.File) error {
 	}
 	receipt = append(receipt, '\n')
 	if f.After == "move" {
-		return e.moveTo(sentFolder, f, ReceiptSuffix, receipt)
+		_, err := e.moveTo(sentFolder, f, ReceiptSuffix, receipt)
+		return err
 	}
 	if err := e.put(f, f.Path, ReceiptSuffix, receipt); err != nil {
 		return fmt.Errorf("write receipt: %w", err)
@@ -128,39 +130,59 @@ func (e *Engine) remove(f store.File) error {
 }
 
 // moveTo puts the file, its sidecar and the note or receipt about them into a
-// subfolder under names that are free for all three. The note goes first: it
-// marks the place, so that a move broken off in the middle is finished there.
-func (e *Engine) moveTo(sub string, f store.File, suffix string, text []byte) error {
+// subfolder under names that are free for all three, and returns the note's. The
+// note goes first: it marks the place, so that a move broken off in the middle
+// is finished there.
+func (e *Engine) moveTo(sub string, f store.File, suffix string, text []byte) (mark string, err error) {
 	rel, err := filepath.Rel(f.Folder, f.Path)
 	if err != nil {
-		return fmt.Errorf("move file: %w", err)
+		return "", fmt.Errorf("move file: %w", err)
 	}
 	for n := 1; ; n++ {
 		target := numbered(filepath.Join(f.Folder, sub, rel), n)
-		side := ""
-		if f.Sidecar != "" {
-			side = target + strings.TrimPrefix(f.Sidecar, filepath.Base(f.Path))
-			if !strings.HasPrefix(f.Sidecar, filepath.Base(f.Path)) {
-				side = numbered(filepath.Join(filepath.Dir(target), f.Sidecar), n)
-			}
-		}
-		mark := target + suffix
-		if old, err := os.ReadFile(mark); err != nil || string(old) != string(text) {
-			if exists(mark) || exists(target) || side != "" && exists(side) {
-				continue
-			}
+		side, mark := movedSidecar(f, target, n), beside(target, suffix)
+		if !placeFree(f, target, side, mark, text) {
+			continue
 		}
 		if err := os.MkdirAll(filepath.Dir(target), 0o755); err != nil {
-			return fmt.Errorf("make folder %s: %w", sub, err)
+			return "", fmt.Errorf("make folder %s: %w", sub, err)
 		}
 		if err := store.WriteFile(mark, text, 0o644); err != nil {
-			return fmt.Errorf("write %s: %w", suffix, err)
+			return "", fmt.Errorf("write %s: %w", suffix, err)
 		}
 		if err := moveBoth(f, target, side); err != nil {
-			return err
+			return "", err
 		}
-		return e.Store.SetMoved(f.Path, target)
+		return mark, e.Store.SetMoved(f.Path, target)
 	}
+}
+
+// placeFree says whether the three names are free, or this very move was broken
+// off there.
+func placeFree(f store.File, target, side, mark string, text []byte) bool {
+	switch {
+	case exists(target): // a move that got that far is over unless the same file was dropped again
+		old, err := os.ReadFile(mark)
+		return !exists(f.Path) && err == nil && bytes.Equal(old, text)
+	case side != "" && exists(side) && exists(sidecarPath(f)):
+		return false
+	case exists(mark):
+		old, err := os.ReadFile(mark)
+		return err == nil && bytes.Equal(old, text)
+	default:
+		return side == "" || !exists(side)
+	}
+}
+
+// movedSidecar is the sidecar's name beside target, "" if there is none.
+func movedSidecar(f store.File, target string, n int) string {
+	if f.Sidecar == "" {
+		return ""
+	}
+	if rest, exact := strings.CutPrefix(f.Sidecar, filepath.Base(f.Path)); exact {
+		return target + rest
+	}
+	return numbered(filepath.Join(filepath.Dir(target), f.Sidecar), n)
 }
 
 func moveBoth(f store.File, target, side string) error {

@@ -151,8 +151,8 @@ func TestWaitingIsSaidAfterTenMinutes(t *testing.T) {
 			t.Errorf("%+v, note %v", f, exist(path+NoteSuffix))
 		}
 	}
-	if f := r.state(orphan + ".meta.json"); f.Path != "" {
-		t.Errorf("the sidecar is still listed: %+v", f)
+	if f, listed, err := r.store.Get(orphan + ".meta.json"); listed || err != nil {
+		t.Errorf("the sidecar is still listed: %+v, %v", f, err)
 	}
 }
 
@@ -169,6 +169,51 @@ func TestTakenAwayInsteadOfCorrected(t *testing.T) {
 	r.once()
 	if f := r.state(path); f.Path != "" || exist(path+NoteSuffix) {
 		t.Errorf("%+v, note %v", f, exist(path+NoteSuffix))
+	}
+}
+
+// The same file dropped again into a folder that moves what is delivered goes
+// to Sent as well, beside the first, and is no second delivery.
+func TestSameFileDroppedAgainIsMovedToo(t *testing.T) {
+	r := newRig(t, func(f *Folder) { f.After = "move" }, "alice")
+	for range 2 {
+		path := r.drop("alice", "report.txt", "content")
+		r.once()
+		if exist(path) || exist(path+".meta.json") {
+			t.Error("still there")
+		}
+	}
+	sent := filepath.Join(r.dir, "alice", "Sent")
+	for _, name := range []string{"report.txt", "report (2).txt"} {
+		for _, suffix := range []string{"", ".meta.json", ReceiptSuffix} {
+			if !exist(filepath.Join(sent, name+suffix)) {
+				t.Errorf("no %s in Sent", name+suffix)
+			}
+		}
+	}
+	if n := len(r.api.Deliveries()); n != 1 {
+		t.Errorf("%d deliveries", n)
+	}
+}
+
+// What was moved to Failed is corrected, brought back and delivered; its note goes.
+func TestBroughtBackFromFailed(t *testing.T) {
+	r := newRig(t, func(f *Folder) { f.OnFailure = "move" }, "alice")
+	path := r.drop("alice", "report.txt", "content")
+	r.describe(path, `{"mimeType": "text/plain", "acounts": []}`)
+	r.once()
+	failed := filepath.Join(r.dir, "alice", "Failed", "report.txt")
+	note, err := os.ReadFile(failed + NoteSuffix)
+	must(t, err)
+	if !strings.Contains(string(note), "move the file and its sidecar back to "+filepath.Dir(path)) {
+		t.Errorf("the note does not say how to bring it back:\n%s", note)
+	}
+	must(t, os.Rename(failed, path))
+	must(t, os.Remove(failed+".meta.json"))
+	r.describe(path, `{"mimeType": "text/plain", "accounts": [{"accountId": "acc-alice"}]}`)
+	r.once()
+	if f := r.state(path); f.State != store.Delivered || exist(failed+NoteSuffix) {
+		t.Errorf("%+v, note %v", f, exist(failed+NoteSuffix))
 	}
 }
 

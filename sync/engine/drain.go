@@ -180,7 +180,7 @@ func (e *Engine) wake(lane string, kick bool) {
 // learn takes in what a push said, and writes down a hold that begins or ends.
 func (d *drainer) learn(o outcome, now time.Time) error {
 	l := d.lanes[o.lane]
-	was := l.held || l.failures > 0
+	held, was := l.held, l.held || l.failures > 0
 	l.learn(o, now)
 	e := d.engine
 	switch {
@@ -189,6 +189,7 @@ func (d *drainer) learn(o outcome, now time.Time) error {
 			return err
 		}
 		l.paused = now.Add(backoff(5)) // the disk is full: all wait some seconds
+	case o.hold != nil && held: // a push that was under way beside the one that held it
 	case o.hold != nil:
 		e.Log.Warn("library held", "library", o.lane, "reason", o.hold.Reason, "code", o.hold.Code)
 		return e.storeFault(e.Store.SetHold(*o.hold))

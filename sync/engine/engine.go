@@ -120,8 +120,10 @@ func (e *Engine) Run(ctx context.Context) error {
 	e.mu.Unlock()
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return e.watcher.Run(ctx) })
-	for range hashers {
-		g.Go(func() error { return e.intake(ctx) })
+	for path := range e.folders {
+		for range hashersPerFolder {
+			g.Go(func() error { return e.intake(ctx, e.watcher.Files(path)) })
+		}
 	}
 	g.Go(func() error { return e.drain(ctx, false, nil) })
 	g.Go(func() error { return e.sweep(ctx) })
@@ -161,16 +163,14 @@ func (e *Engine) known(f watcher.File) bool {
 	return e.Store.Known(f.Path, store.Sig(f.Sig), store.Sig(f.SidecarSig))
 }
 
-// folderOf returns the configured folder that holds path, nil if none does.
+// folderOf returns the configured folder whose files path is one of, nil if
+// there is none.
 func (e *Engine) folderOf(path string) *Folder {
-	for dir := filepath.Dir(path); ; dir = filepath.Dir(dir) {
-		if f := e.folders[dir]; f != nil && (f.Recursive || f.Library == BySubfolder || filepath.Dir(path) == dir) {
-			return f
-		}
-		if dir == filepath.Dir(dir) {
-			return nil
-		}
+	f := e.configured(path)
+	if f != nil && (f.Recursive || filepath.Dir(path) == f.Path) {
+		return f
 	}
+	return nil
 }
 
 // file is how a log line names a file: patient-safe unless FullNames.
@@ -185,18 +185,11 @@ func (e *Engine) file(path string) slog.Attr {
 // storeFault tells what ends the engine from what it waits out: a disk that is
 // full or may not be written to now is said and tried again.
 func (e *Engine) storeFault(err error) error {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if err == nil {
-		if e.trouble != "" {
-			e.Log.Info("the state folder can be written to again")
-		}
-		e.trouble = ""
-		return nil
-	}
-	if !passingDisk(err) {
+	if err == nil || !passingDisk(err) {
 		return err
 	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
 	if e.trouble == "" {
 		e.Log.Error("the state folder cannot be written to; nothing is lost, but nothing is pushed until it can", "err", err)
 	}
@@ -204,8 +197,18 @@ func (e *Engine) storeFault(err error) error {
 	return nil
 }
 
+// storeWorks is called after something was written.
+func (e *Engine) storeWorks() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.trouble != "" {
+		e.Log.Info("the state folder can be written to again")
+	}
+	e.trouble = ""
+}
+
 func passingDisk(err error) bool {
-	for _, e := range []error{syscall.ENOSPC, syscall.EDQUOT, syscall.EROFS, syscall.EFBIG} {
+	for _, e := range []error{store.ErrUnavailable, syscall.ENOSPC, syscall.EDQUOT, syscall.EROFS, syscall.EFBIG} {
 		if errors.Is(err, e) {
 			return true
 		}

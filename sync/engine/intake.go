@@ -17,20 +17,21 @@ import (
 	"github.com/digime-sync/digime-sync/watcher"
 )
 
-// hashers is how many files are read at a time.
-const hashers = 4
+// hashersPerFolder is how many files of a folder are read at a time. A share
+// that hangs in a read stops nobody else's files by that.
+const hashersPerFolder = 2
 
 // errMoved says that a file is not any more what the watcher saw: it will come
 // again by itself.
 var errMoved = errors.New("the file changed while it was read")
 
-// intake takes settled files until ctx ends.
-func (e *Engine) intake(ctx context.Context) error {
+// intake takes a folder's settled files until ctx ends.
+func (e *Engine) intake(ctx context.Context, files <-chan watcher.File) error {
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
-		case f := <-e.watcher.Files():
+		case f := <-files:
 			if err := e.take(ctx, f); err != nil {
 				return err
 			}
@@ -39,8 +40,23 @@ func (e *Engine) intake(ctx context.Context) error {
 }
 
 // take brings one settled file to rest in the store: queued, or with the
-// reason why not. Only a fault of the store is returned.
+// reason why not. While the store's disk is full it waits, and the files behind
+// it with it. Only a fault of the store is returned.
 func (e *Engine) take(ctx context.Context, f watcher.File) error {
+	for n := 1; ; n++ {
+		err := e.takeOnce(ctx, f)
+		if fault := e.storeFault(err); fault != nil || err == nil {
+			return fault
+		}
+		select {
+		case <-ctx.Done():
+			return nil // the next start finds it
+		case <-time.After(min(backoff(n), 4*time.Second)):
+		}
+	}
+}
+
+func (e *Engine) takeOnce(ctx context.Context, f watcher.File) error {
 	rec, err := e.record(f)
 	if err == nil {
 		err = e.examine(ctx, f, &rec)
@@ -48,13 +64,13 @@ func (e *Engine) take(ctx context.Context, f watcher.File) error {
 	var v *verdict
 	switch {
 	case errors.As(err, &v):
-		return e.storeFault(e.settleVerdict(rec, v))
+		return e.settleVerdict(rec, v)
 	case errors.Is(err, errMoved), errors.Is(err, watcher.ErrInUse), errors.Is(err, fs.ErrNotExist), errors.Is(err, context.Canceled):
 		return nil // the next event or scan brings it again
 	case err != nil:
-		return e.storeFault(err)
+		return err
 	}
-	return e.storeFault(e.enqueue(rec))
+	return e.enqueue(rec)
 }
 
 // record starts from what the store already knows of the path, so that the
@@ -107,10 +123,13 @@ func (e *Engine) examine(ctx context.Context, f watcher.File, rec *store.File) e
 	return unreadable(err)
 }
 
-func waitingForSidecar(path string) error {
-	name := filepath.Base(path)
-	return &verdict{state: store.Waiting, reason: "the file has no sidecar yet",
-		hint: "put " + name + sidecar.Suffix + " beside it, which says whose file it is"}
+func waitingForSidecar(path string) *verdict {
+	name := filepath.Base(path) + sidecar.Suffix
+	if len(name) > longestName {
+		return &verdict{state: store.Waiting, reason: "the file has no sidecar, and its name is too long for one",
+			hint: fmt.Sprintf("shorten the file's name to %d bytes at most, then put a sidecar beside it", longestName-len(sidecar.Suffix))}
+	}
+	return &verdict{state: store.Waiting, reason: "the file has no sidecar yet", hint: "put " + name + " beside it, which says whose file it is"}
 }
 
 func watchVerdict(err error) error {
@@ -128,11 +147,16 @@ func unreadable(err error) error {
 	case err == nil, errors.As(err, &v), errors.Is(err, errMoved), errors.Is(err, watcher.ErrInUse),
 		errors.Is(err, fs.ErrNotExist), errors.Is(err, context.Canceled):
 		return err
-	case errors.Is(err, fs.ErrPermission):
-		return refused("let the service read it: its owner or an administrator can change its permissions", "the file cannot be read: permission denied")
-	default:
-		return refused("check the disk or share it lies on; it is tried again when the file changes", "the file cannot be read: %v", err)
 	}
+	what := "the file"
+	var p *fs.PathError
+	if errors.As(err, &p) && sidecar.Is(p.Path) {
+		what = "the sidecar " + filepath.Base(p.Path)
+	}
+	if errors.Is(err, fs.ErrPermission) {
+		return refused("let the service read it: its owner or an administrator can change its permissions", "%s cannot be read: permission denied", what)
+	}
+	return refused("check the disk or share it lies on; it is tried again when the file changes", "%s cannot be read: %v", what, pathless(err))
 }
 
 // hash returns the content's SHA-256 in hex. A file that is not the one the
@@ -177,6 +201,7 @@ func (e *Engine) enqueue(rec store.File) error {
 	if err != nil {
 		return fmt.Errorf("queue file: %w", err)
 	}
+	e.storeWorks()
 	switch state {
 	case store.Queued, store.Retrying, store.Held, store.Pushing:
 		e.Log.Info("queued", e.file(rec.Path), "library", rec.Library, "size", rec.Sig.Size)
@@ -212,6 +237,7 @@ func (e *Engine) settleVerdict(rec store.File, v *verdict) error {
 	if err := e.Store.Put(rec); err != nil {
 		return fmt.Errorf("record %s: %w", v.state, err)
 	}
+	e.storeWorks()
 	if v.state == store.Refused {
 		if err := e.Store.Audit("refused", rec); err != nil {
 			return fmt.Errorf("record refusal: %w", err)

@@ -58,12 +58,10 @@ func (e *Engine) writeNote(f store.File) error {
 	if folder == nil || folder.OnFailure == "quiet" {
 		return nil
 	}
-	text := noteText(f)
 	if folder.OnFailure == "move" && f.State == store.Refused && same(f.Path, f.Sig) {
-		if err := e.moveTo(failedFolder, f, NoteSuffix, text); err == nil {
-			return nil
-		}
+		return e.moveToFailed(f)
 	}
+	text := noteText(f)
 	if f.Note != "" {
 		if old, err := os.ReadFile(f.Note); err == nil && bytes.Equal(old, text) {
 			return nil
@@ -73,6 +71,21 @@ func (e *Engine) writeNote(f store.File) error {
 		e.Log.Warn("note could not be written", e.file(f.Path), "err", pathless(err))
 	}
 	return nil
+}
+
+// moveToFailed takes a refused file out of the way, with a note that says how
+// to bring it back.
+func (e *Engine) moveToFailed(f store.File) error {
+	e.unnote(f) // of an earlier time it was refused
+	back := filepath.Dir(f.Path)
+	f.Hint += "; then move the file and its sidecar back to " + back
+	note, err := e.moveTo(failedFolder, f, NoteSuffix, noteText(f))
+	if err != nil {
+		e.Log.Warn("refused, but it could not be moved away", e.file(f.Path), "err", pathless(err))
+		return nil
+	}
+	f.Note, f.MovedTo = note, strings.TrimSuffix(note, NoteSuffix)
+	return e.Store.Put(f)
 }
 
 // notedFile is the file a note is about: of a lone sidecar, the file it waits for.
@@ -95,7 +108,7 @@ func noteText(f store.File) []byte {
 	line("Since:", f.Since.Local().Format("2006-01-02 15:04:05 -07:00"))
 	line("What to do:", f.Hint)
 	line("digi.me says:", strings.TrimSpace(f.Code+" "+f.Message))
-	b.WriteString("\nThe file is still here and nothing is lost. This note goes away by itself once the matter is solved.\n")
+	b.WriteString("\nNothing is lost: the file is kept. This note goes away by itself once the matter is solved.\n")
 	return []byte(strings.ReplaceAll(b.String(), "\n", "\r\n")) // Notepad reads it too
 }
 

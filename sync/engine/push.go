@@ -7,7 +7,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"path/filepath"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -91,11 +91,8 @@ func (e *Engine) vanished(folder *Folder, f store.File) error {
 		return e.Store.Defer(f, time.Now().Add(lookEvery))
 	}
 	if _, err := watcher.Lstat(f.Path); err == nil { // only the sidecar went
-		var v *verdict
-		if errors.As(waitingForSidecar(f.Path), &v) {
-			f.Sidecar, f.SidecarSig = "", store.Sig{}
-			return e.settleVerdict(f, v)
-		}
+		f.Sidecar, f.SidecarSig = "", store.Sig{}
+		return e.settleVerdict(f, waitingForSidecar(f.Path))
 	}
 	e.Log.Info("file was taken away before it was pushed", e.file(f.Path), "library", f.Library)
 	e.unnote(f)
@@ -122,12 +119,11 @@ func (e *Engine) moveLane(f store.File, d description) error {
 
 // push is one file on its way to its library.
 type push struct {
-	engine   *Engine
-	folder   *Folder
-	file     store.File
-	desc     description
-	outcome  outcome
-	released atomic.Bool // the last chunk of the running attempt may have left
+	engine  *Engine
+	folder  *Folder
+	file    store.File
+	desc    description
+	outcome outcome
 }
 
 func (p *push) run(ctx context.Context) {
@@ -185,16 +181,13 @@ func (p *push) attempt(ctx context.Context, access string) (ok bool, err error) 
 	}
 	pushCtx, release, done := untilReleased(ctx)
 	defer done()
-	p.released.Store(false)
 	upload.Release = func() error {
 		if !small {
 			if err := e.Store.Released(f.Path); err != nil {
 				return fmt.Errorf("write release: %w", err)
 			}
 		}
-		err := release()
-		p.released.Store(err == nil)
-		return err
+		return release()
 	}
 	return true, e.Client.Push(pushCtx, p.desc.library.Contract, access, upload)
 }
@@ -244,6 +237,9 @@ func (p *push) delivered(ctx context.Context) {
 func (e *Engine) recordDelivery(ctx context.Context, f store.File, now time.Time) error {
 	for n := 1; ; n++ {
 		err := e.Store.Delivered(f, now)
+		if err == nil {
+			e.storeWorks()
+		}
 		if err == nil || !passingDisk(err) {
 			return err
 		}
@@ -259,7 +255,7 @@ func (e *Engine) recordDelivery(ctx context.Context, f store.File, now time.Time
 // failed sorts out what a broken push means, for the file and for its lane.
 func (p *push) failed(err error, api *digime.Error) {
 	f := p.file
-	if api != nil && api.Doubt || api == nil && p.released.Load() {
+	if api != nil && api.Doubt {
 		p.doubt(err, api)
 		return
 	}
@@ -278,16 +274,44 @@ func (p *push) failed(err error, api *digime.Error) {
 		p.deferTo(f, store.Queued, "the file changed while it was sent", "", time.Now().Add(p.folder.Settle+time.Second))
 	case digime.Refused:
 		p.outcome.answers = true
-		p.outcome.fault = p.engine.settleVerdict(f, &verdict{state: store.Refused, reason: "digi.me does not take this file: " + api.Error(),
+		p.outcome.fault = p.engine.settleVerdict(f, &verdict{state: store.Refused, reason: said(api),
 			hint: "correct the file or its sidecar; it is pushed again when either changes", code: api.Code, message: api.Message})
 	case digime.Malformed:
-		p.outcome.answers = true
-		p.deferTo(f, store.Held, "digi.me calls the request malformed: "+api.Error(), p.engine.clockHint(), time.Now().Add(heldRetry))
-		p.outcome.fault = errors.Join(p.outcome.fault, p.engine.noteOf(f.Path))
+		p.malformed(f, api)
 	default:
 		p.laneFailed(f, api)
 	}
 }
+
+// malformed handles a request that was called malformed twice, each time with
+// a fresh signature. A wrong clock makes that of every request, so it holds the
+// library, which is tried again every minute; else this file alone is held.
+func (p *push) malformed(f store.File, api *digime.Error) {
+	now := time.Now()
+	if skew, ok := p.engine.Client.Skew(); ok && skew.Abs() > clockTolerance {
+		hold := store.Hold{Library: f.Library, Code: api.Code, Message: api.Message, Since: now,
+			Reason: "digi.me refuses requests because of this machine's clock, which differs from its own by " + skew.Round(time.Second).String(),
+			Hint:   "set this machine's clock; the files go by themselves within a minute then"}
+		p.holdLane(f, hold, now.Add(time.Minute))
+		return
+	}
+	p.outcome.answers = true
+	p.deferTo(f, store.Held, said(api), "check the sidecar; it is tried again in an hour, or with: digime-sync push "+f.Path, now.Add(heldRetry))
+	p.outcome.fault = errors.Join(p.outcome.fault, p.engine.noteOf(f.Path))
+}
+
+// holdLane holds the file's library; until is when it is tried all the same,
+// zero for never.
+func (p *push) holdLane(f store.File, hold store.Hold, until time.Time) {
+	hold.Until = until
+	p.outcome.hold, p.outcome.after = &hold, until
+	p.deferTo(f, store.Held, hold.Reason, hold.Hint, time.Now())
+	p.outcome.fault = errors.Join(p.outcome.fault, p.engine.noteOf(f.Path))
+}
+
+// said is what went wrong in plain words, without the step, which the reader
+// knows.
+func said(api *digime.Error) string { return strings.TrimPrefix(api.Error(), api.Op+": ") }
 
 // unsent handles what is neither the service's nor the file's doing: we stop,
 // the path has other content by now, or the store failed before the last chunk.
@@ -305,12 +329,11 @@ func (p *push) unsent(f store.File, err error) {
 func (p *push) laneFailed(f store.File, api *digime.Error) {
 	e, now := p.engine, time.Now()
 	if hold, ok := e.holdFor(p.desc.library, api); ok {
-		p.outcome.hold = &hold
+		var until time.Time
 		if api.Class != digime.ConsentGone {
-			p.outcome.after = now.Add(heldRetry)
+			until = now.Add(heldRetry)
 		}
-		p.deferTo(f, store.Held, hold.Reason, hold.Hint, now)
-		p.outcome.fault = errors.Join(p.outcome.fault, e.noteOf(f.Path))
+		p.holdLane(f, hold, until)
 		return
 	}
 	p.outcome.failed = true
@@ -322,7 +345,7 @@ func (p *push) laneFailed(f store.File, api *digime.Error) {
 	if p.outcome.after.After(due) {
 		due = p.outcome.after
 	}
-	p.deferTo(f, store.Retrying, api.Error(), "nothing to do: it is tried again by itself", due)
+	p.deferTo(f, store.Retrying, said(api), "nothing to do: it is tried again by itself", due)
 }
 
 // tokenFailed handles an access token that could not be had: nothing was sent.
@@ -344,10 +367,7 @@ func (p *push) tokenFailed(ctx context.Context, err error) {
 		if !errors.Is(err, errNoToken) {
 			reason = "the token of this library cannot be used: " + err.Error()
 		}
-		hold := consentHold(f.Library, reason)
-		p.outcome.hold = &hold
-		p.deferTo(f, store.Held, hold.Reason, hold.Hint, time.Now())
-		p.outcome.fault = errors.Join(p.outcome.fault, p.engine.noteOf(f.Path))
+		p.holdLane(f, consentHold(f.Library, reason), time.Time{})
 	}
 }
 
@@ -381,7 +401,7 @@ func (p *push) doubt(err error, api *digime.Error) {
 	p.outcome.failed = true
 	reason := "the whole file was sent, but no answer came: it may have arrived"
 	if f.Doubts >= mostDoubts || p.folder.InDoubt == "hold" {
-		v := &verdict{state: store.Held, reason: reason, hint: "look into the library; to send it again: digime-sync push --again " + filepath.Base(f.Path)}
+		v := &verdict{state: store.Held, reason: reason, hint: "look into the library; to send it again: digime-sync push --again " + f.Path}
 		p.file = f
 		p.file.State = store.Held
 		p.outcome.fault = errors.Join(p.engine.settleVerdict(f, v), p.engine.Store.Audit("in doubt", f))

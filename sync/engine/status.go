@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/digime-sync/digime-sync/store"
@@ -71,7 +73,10 @@ type FolderStatus struct {
 	Notes    string     `json:"notes,omitempty"` // where notes go when not beside the files
 }
 
-// Status tells how the files below prefix stand, all for "".
+// clockTolerance is how far this machine's clock may be off before it is said.
+const clockTolerance = 2 * time.Minute
+
+// Status tells how the file at this path, or the files below it, stand; all for "".
 func (e *Engine) Status(prefix string) (Status, error) {
 	s := Status{Version: e.Version, Files: []FileStatus{}, Libraries: []LibraryStatus{}, Folders: []FolderStatus{}, Counts: map[store.State]int{}}
 	holds, err := e.Store.Holds()
@@ -86,7 +91,7 @@ func (e *Engine) Status(prefix string) (Status, error) {
 		unfinished[path] = why
 	}
 	e.mu.Unlock()
-	if skew, ok := e.Client.Skew(); ok && skew.Abs() > 2*time.Minute {
+	if skew, ok := e.Client.Skew(); ok && skew.Abs() > clockTolerance {
 		s.ClockSkew = skew.Round(time.Second).String()
 	}
 	s.Folders = e.folderStatus()
@@ -95,6 +100,9 @@ func (e *Engine) Status(prefix string) (Status, error) {
 		away[folder.Path] = folder.State == watcher.StateMissing
 	}
 	err = e.Store.Files(prefix, func(f store.File) error {
+		if !below(f.Path, prefix) {
+			return nil
+		}
 		if h, held := holds[f.Library]; held {
 			f = withHold(f, h)
 		}
@@ -115,10 +123,64 @@ func (e *Engine) Status(prefix string) (Status, error) {
 	if err != nil {
 		return s, fmt.Errorf("read files: %w", err)
 	}
+	for _, f := range e.unrecorded(prefix, s.Files) {
+		s.Counts[f.State]++
+		s.Files = append(s.Files, f)
+	}
 	if s.Libraries, err = e.libraryStatus(holds, queued); err != nil {
 		return s, err
 	}
 	return s, nil
+}
+
+// unrecorded are the files the store does not know: those that still settle,
+// and, where one file is asked for, that one if it is left out.
+func (e *Engine) unrecorded(prefix string, recorded []FileStatus) []FileStatus {
+	seen := map[string]bool{}
+	for _, f := range recorded {
+		seen[f.Path] = f.State != store.Delivered // a new content may settle over a delivered one
+	}
+	var list []FileStatus
+	for _, path := range e.watcher.Settling() {
+		if below(path, prefix) && !seen[path] {
+			list = append(list, FileStatus{Path: path, Folder: e.folderPath(path), State: store.Settling,
+				Reason: "it is still changing, open in another program, or waits for its turn", Hint: "nothing to do"})
+		}
+	}
+	if len(recorded) > 0 || len(list) > 0 || prefix == "" {
+		return list
+	}
+	folder := e.configured(prefix)
+	if info, err := os.Lstat(prefix); err != nil || info.IsDir() || folder == nil {
+		return nil
+	}
+	if why := watcher.Excluded(folder.Folder, prefix); why != "" {
+		return []FileStatus{{Path: prefix, Folder: folder.Path, State: store.Ignored, Reason: why,
+			Hint: "if it is meant to be pushed, rename it, move it, or change the folder's configuration"}}
+	}
+	return nil
+}
+
+// below says whether path is top or lies below it; everything lies below "".
+func below(path, top string) bool {
+	rest, ok := strings.CutPrefix(path, strings.TrimSuffix(top, string(filepath.Separator)))
+	return ok && (rest == "" || top == "" || rest[0] == filepath.Separator)
+}
+
+// configured returns the folder whose path leads to path, watched or not.
+func (e *Engine) configured(path string) *Folder {
+	for dir := filepath.Dir(path); ; dir = filepath.Dir(dir) {
+		if f := e.folders[dir]; f != nil || dir == filepath.Dir(dir) {
+			return f
+		}
+	}
+}
+
+func (e *Engine) folderPath(path string) string {
+	if f := e.configured(path); f != nil {
+		return f.Path
+	}
+	return ""
 }
 
 // NewFileStatus makes of a record what people see of it.

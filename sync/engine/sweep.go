@@ -21,12 +21,31 @@ func (e *Engine) sweep(ctx context.Context) error {
 		if err := e.storeFault(e.sweepOnce(began)); err != nil {
 			return err
 		}
+		if err := e.storeFault(e.probe()); err != nil {
+			return err
+		}
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-time.After(max(sweepEvery, 20*time.Since(began))):
 		}
 	}
+}
+
+// probe finds out whether a store that could not be written to can be, when
+// nothing else does.
+func (e *Engine) probe() error {
+	e.mu.Lock()
+	trouble := e.trouble
+	e.mu.Unlock()
+	if trouble == "" {
+		return nil
+	}
+	if err := e.Store.Audit("state folder works again", store.File{}); err != nil {
+		return err
+	}
+	e.storeWorks()
+	return nil
 }
 
 // sweepOnce finishes what a crash or a full disk left over, writes the notes

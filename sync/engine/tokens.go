@@ -57,10 +57,12 @@ func (e *Engine) Refresh(ctx context.Context, lib Library, needed func(digime.To
 	if err := e.saveToken(lib.Name, old); err != nil {
 		return "", err
 	}
-	fresh, err := e.Client.Refresh(ctx, lib.Contract, old)
+	graced, done := withGrace(ctx) // a stop must not cost the new token
+	defer done()
+	fresh, err := e.Client.Refresh(graced, lib.Contract, old)
 	var api *digime.Error
 	if errors.As(err, &api) && api.Lost {
-		fresh, err = e.Client.Refresh(ctx, lib.Contract, old)
+		fresh, err = e.Client.Refresh(graced, lib.Contract, old)
 	}
 	if err != nil {
 		return "", err
@@ -73,6 +75,13 @@ func (e *Engine) Refresh(ctx context.Context, lib Library, needed func(digime.To
 		return "", err
 	}
 	return fresh.Access.Value, nil
+}
+
+// withGrace returns a context that outlives ctx by answerGrace.
+func withGrace(ctx context.Context) (_ context.Context, done func()) {
+	graced, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(ctx, func() { time.AfterFunc(answerGrace, cancel) })
+	return graced, func() { stop(); cancel() }
 }
 
 // token loads a library's token; one that could be refreshed but not saved is
