@@ -24,10 +24,7 @@ const mostToken = 1 << 20
 func (a *app) tokenCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "token", Short: "Import, export, list and refresh the consent tokens"}
 	cmd.AddCommand(
-		&cobra.Command{
-			Use: "import LIBRARY [FILE]", Short: "Take a token in the SDKs' JSON form, from FILE or standard input (-)",
-			Args: cobra.RangeArgs(1, 2), RunE: func(_ *cobra.Command, args []string) error { return a.importToken(args) },
-		},
+		a.importTokenCommand(),
 		&cobra.Command{
 			Use: "export LIBRARY [FILE]", Short: "Write a token in the SDKs' JSON form, to a new FILE or standard output (-)",
 			Args: cobra.RangeArgs(1, 2), RunE: func(_ *cobra.Command, args []string) error { return a.exportToken(args) },
@@ -59,9 +56,21 @@ func (a *app) vault(libraries ...string) (*Config, *store.Vault, error) {
 	return cfg, v, nil
 }
 
-func (a *app) importToken(args []string) error {
+func (a *app) importTokenCommand() *cobra.Command {
+	var otherPerson bool
+	cmd := &cobra.Command{
+		Use: "import LIBRARY [FILE]", Short: "Take a token in the SDKs' JSON form, from FILE or standard input (-)",
+		Long: "import takes a token in the SDKs' JSON form, from FILE or standard input (-). A token that belongs to\n" +
+			"another library's person, or to another person than this library's token before, is refused.",
+		Args: cobra.RangeArgs(1, 2), RunE: func(_ *cobra.Command, args []string) error { return a.importToken(args, otherPerson) },
+	}
+	cmd.Flags().BoolVar(&otherPerson, "other-person", false, "the library is another person's from now on")
+	return cmd
+}
+
+func (a *app) importToken(args []string, otherPerson bool) error {
 	library := args[0]
-	_, v, err := a.vault(library)
+	cfg, v, err := a.vault(library)
 	if err != nil {
 		return err
 	}
@@ -87,6 +96,9 @@ func (a *app) importToken(args []string) error {
 		return fmt.Errorf("lock token: %w", err)
 	}
 	defer unlock()
+	if err := checkOwner(cfg, v, library, tok, otherPerson); err != nil {
+		return err
+	}
 	if data, err = json.Marshal(tok); err != nil {
 		return fmt.Errorf("encode token: %w", err)
 	}
@@ -96,6 +108,47 @@ func (a *app) importToken(args []string) error {
 	fmt.Fprintf(a.out, "token of library %s imported; access until %s, consent until %s\n", library, day(tok.Access), day(tok.Refresh))
 	if time.Now().After(time.Unix(tok.Refresh.Expiry, 0)) {
 		return failure(exitHeld, "bring a new token: digime-sync token import "+library+" FILE", "this token's consent has already ended")
+	}
+	return nil
+}
+
+// checkOwner refuses a token by which files would go to the wrong person: one
+// that another library has, or of another user than the library's token before.
+func checkOwner(cfg *Config, v *store.Vault, library string, tok digime.Token, otherPerson bool) error {
+	names, err := v.List()
+	if err != nil {
+		return fmt.Errorf("list tokens: %w", err)
+	}
+	mine, err := cfg.library(library)
+	if err != nil {
+		return err
+	}
+	changed := false
+	for _, name := range names {
+		lib, err := cfg.library(name)
+		if err != nil {
+			continue // not a library of this configuration any more
+		}
+		data, err := v.Load(name)
+		if err != nil {
+			continue // what cannot be read is of no use to anybody
+		}
+		old, err := digime.ParseToken(data)
+		if err != nil {
+			continue
+		}
+		sameUser := old.UserID != "" && old.UserID == tok.UserID
+		switch {
+		case name == library:
+			changed = old.UserID != "" && tok.UserID != "" && !sameUser
+		case old.Refresh.Value == tok.Refresh.Value || sameUser && lib.Contract.ID == mine.Contract.ID:
+			return failure(exitError, "check whose token it is; each library needs its own person's",
+				"this token is that of library %s: files of library %s would go to the wrong person; nothing was changed", name, library)
+		}
+	}
+	if changed && !otherPerson {
+		return failure(exitError, "check whose token it is; if the library is really another person's from now on: --other-person",
+			"this token is another person's than the one library %s has: nothing was changed", library)
 	}
 	return nil
 }
