@@ -2,6 +2,7 @@ package digime
 
 import (
 	"context"
+	"crypto/aes"
 	"crypto/sha256"
 	"errors"
 	"hash"
@@ -33,6 +34,9 @@ type releaseError struct{ err error }
 func (e *releaseError) Error() string { return "release: " + e.err.Error() }
 func (e *releaseError) Unwrap() error { return e.err }
 
+// pieceSize is how much of a file is sealed at once: whole AES blocks.
+const pieceSize = 32 << 10
+
 // body is the file on its way to the transport. It hashes what it hands out and
 // holds the last chunk back until size and SHA-256 are right and the file ends
 // there; then it calls release and lets the chunk go.
@@ -49,8 +53,12 @@ type body struct {
 	src     io.ReadCloser
 	sum     [sha256.Size]byte
 	hash    hash.Hash // of what was read
-	head    int64     // bytes still to be handed out before the last chunk
+	head    int64     // bytes of the file still to be read before the last chunk
 	last    []byte    // the last chunk; filled by verify, then what is left of it
+
+	envelope *envelope // what the file travels in, nil for nothing
+	piece    []byte    // what is sealed at once
+	ready    []byte    // what leaves before anything else is read
 
 	closing sync.Once
 
@@ -71,6 +79,20 @@ func newBody(ctx context.Context, src io.ReadCloser, u Upload, release func() er
 	}
 }
 
+// enclose puts the file into an envelope, nil for none. What is sealed before
+// the last chunk are whole blocks: the last one takes what is over.
+func (b *body) enclose(e *envelope) {
+	if e == nil {
+		return
+	}
+	over := b.head % aes.BlockSize
+	b.head -= over
+	size := len(b.last) + int(over)
+	b.last = make([]byte, size, size+aes.BlockSize+len(e.after))
+	b.piece = make([]byte, min(b.head, pieceSize))
+	b.envelope, b.ready = e, e.before
+}
+
 // Read hands out the file. It is called by one goroutine at a time.
 func (b *body) Read(p []byte) (int, error) {
 	b.kick()
@@ -78,7 +100,14 @@ func (b *body) Read(p []byte) (int, error) {
 		if err := b.pass(); err != nil {
 			return 0, err
 		}
-		if b.head > 0 {
+		switch {
+		case len(b.ready) > 0:
+			n := copy(p, b.ready)
+			b.ready = b.ready[n:]
+			return n, nil
+		case b.head > 0 && b.envelope != nil:
+			return b.sealHead(p)
+		case b.head > 0:
 			return b.readHead(p)
 		}
 		if err := b.finish(); err != nil {
@@ -106,6 +135,22 @@ func (b *body) readHead(p []byte) (int, error) {
 	if err != nil && !errors.Is(err, io.EOF) {
 		return n, b.fail(&changedError{what: "the file cannot be read to its end", err: err})
 	}
+	return n, nil
+}
+
+// sealHead reads a piece of the file, seals it and hands out what fits of it.
+func (b *body) sealHead(p []byte) (int, error) {
+	piece := b.piece[:min(b.head, int64(len(b.piece)))]
+	for n := 0; n < len(piece); {
+		m, err := b.readHead(piece[n:])
+		if err != nil {
+			return 0, err
+		}
+		n += m
+	}
+	b.envelope.seal.CryptBlocks(piece, piece)
+	n := copy(p, piece)
+	b.ready = piece[n:]
 	return n, nil
 }
 
@@ -144,6 +189,9 @@ func (b *body) finish() error {
 	}
 	if err := b.callRelease(); err != nil {
 		return b.fail(err)
+	}
+	if b.envelope != nil {
+		b.last = b.envelope.close(b.last)
 	}
 	for !b.leave() {
 		if err := b.pass(); err != nil {

@@ -65,13 +65,14 @@ type Options struct {
 // Client speaks to one API for one application. It may be used by many
 // goroutines at once.
 type Client struct {
-	base, onboard *url.URL // both with a slash at their end
-	application   string
-	agent         string
-	stall         time.Duration
-	log           *slog.Logger
-	transport     *http.Transport
-	keys          *keySet
+	base, onboard, legacy *url.URL // all with a slash at their end
+
+	application string
+	agent       string
+	stall       time.Duration
+	log         *slog.Logger
+	transport   *http.Transport
+	keys        *keySet
 
 	mu     sync.Mutex // guards the next two
 	skew   time.Duration
@@ -94,7 +95,7 @@ func New(o Options) (*Client, error) {
 	var faults []error
 	base := apiURL("base URL", o.BaseURL, DefaultBaseURL, &faults)
 	onboard := apiURL("onboard URL", o.OnboardURL, DefaultOnboardURL, &faults)
-	apiURL("legacy base URL", o.LegacyBaseURL, DefaultLegacyBaseURL, &faults)
+	legacy := apiURL("legacy base URL", o.LegacyBaseURL, DefaultLegacyBaseURL, &faults)
 	if strings.TrimSpace(o.ApplicationID) == "" {
 		faults = append(faults, errors.New("application ID is missing"))
 	}
@@ -107,7 +108,7 @@ func New(o Options) (*Client, error) {
 		return nil, err
 	}
 	c := &Client{
-		base: base, onboard: onboard, application: o.ApplicationID, agent: o.UserAgent,
+		base: base, onboard: onboard, legacy: legacy, application: o.ApplicationID, agent: o.UserAgent,
 		stall: o.Stall, log: o.Log, transport: transport,
 	}
 	if c.agent == "" {

@@ -1,11 +1,11 @@
 package digime
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net"
 	"net/http"
 	"sync/atomic"
@@ -86,48 +86,29 @@ func (c *tornConn) Close() error {
 	return nil
 }
 
-// There is a doubt only when the last byte of the file has left.
+// There is a doubt only when the last byte of the body has left. All that is
+// variable in a push has a fixed length.
 func TestDoubtIsExact(t *testing.T) {
-	for _, size := range []int64{1, 100, LastChunk, LastChunk + 1, 200_000} {
-		for _, short := range []int64{0, 1, size} { // of the file's bytes are not taken
-			client := newClient(t, Options{BaseURL: "http://localhost/", ApplicationID: "app", Stall: 300 * time.Millisecond})
-			u := newUpload(pattern(int(size)))
-			header := int64(0)
-			client.transport.DialContext = func(context.Context, string, string) (net.Conn, error) {
-				return &countedConn{Conn: &tornConn{takes: header + size - short, dead: make(chan struct{})}}, nil
+	for name, push := range ways {
+		for _, size := range []int64{1, 100, LastChunk, LastChunk + 1, 200_000} {
+			attempt := func(takes int64) (written int64, e *Error, released int) {
+				client := newClient(t, Options{BaseURL: "http://localhost/", LegacyBaseURL: "http://localhost/", ApplicationID: "app", Stall: 300 * time.Millisecond})
+				conn := &countedConn{Conn: &tornConn{takes: takes, dead: make(chan struct{})}}
+				client.transport.DialContext = func(context.Context, string, string) (net.Conn, error) { return conn, nil }
+				u := newUpload(pattern(int(size)))
+				e = wantError(t, push(client, background(), aContract(), "token", u.Upload), Passing)
+				_, _, released = u.counts()
+				return conn.written.Load(), e, released
 			}
-			header = headerSize(t, client, u)
-			e := wantError(t, client.Push(background(), aContract(), "token", u.Upload), Passing)
-			if _, _, released := u.counts(); e.Doubt != (short == 0) || released == 0 && short == 0 {
-				t.Errorf("%d bytes, %d not taken: doubt %v, released %d times: %v", size, short, e.Doubt, released, e)
+			all, e, released := attempt(math.MaxInt64)
+			if !e.Doubt || released != 1 || all <= size {
+				t.Errorf("%s, %d bytes, all taken: doubt %v, released %d times: %v", name, size, e.Doubt, released, e)
+			}
+			for _, short := range []int64{1, size} { // bytes that are not taken
+				if _, e, _ := attempt(all - short); e.Doubt {
+					t.Errorf("%s, %d bytes, %d not taken: %v", name, size, short, e)
+				}
 			}
 		}
 	}
-}
-
-// headerSize is that of a push's request: all its variable parts have a fixed length.
-func headerSize(t *testing.T, c *Client, u *upload) int64 {
-	t.Helper()
-	p := &pushing{c: c, contract: aContract(), access: "token", upload: u.Upload}
-	b := newBody(background(), io.NopCloser(errReader{}), u.Upload, nil, func() {}, func(int) {})
-	req, err := p.request(background(), b, false)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var n counter
-	w := bufio.NewWriter(&n)
-	_ = req.Write(w) // breaks off at the body
-	w.Flush()
-	return int64(n)
-}
-
-type errReader struct{}
-
-func (errReader) Read([]byte) (int, error) { return 0, errors.New("no body") }
-
-type counter int64
-
-func (n *counter) Write(p []byte) (int, error) {
-	*n += counter(len(p))
-	return len(p), nil
 }

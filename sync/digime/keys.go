@@ -249,7 +249,7 @@ func (k jwk) public() *rsa.PublicKey {
 	if k.Pem == "" {
 		key = k.fromNumbers()
 	}
-	if key == nil || key.N.BitLen() < minKeyBits || key.N.BitLen() > maxKeyBits || key.E < 3 || key.E%2 == 0 {
+	if key == nil || publicKeyFault(key) != "" {
 		return nil
 	}
 	return key

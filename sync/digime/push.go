@@ -6,9 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptrace"
 	"net/textproto"
+	"net/url"
 	"sync"
 	"time"
 
@@ -41,24 +43,49 @@ func (c *Client) Push(ctx context.Context, k Contract, access string, u Upload) 
 	if missing := u.Descriptor.missing(); missing != "" {
 		return &Error{Op: opPush, Class: Refused, what: "the descriptor has no " + missing}
 	}
-	p := &pushing{c: c, contract: k, access: access, upload: u, release: func() error { return nil }}
-	if u.Release != nil {
-		p.release = sync.OnceValue(u.Release)
-	}
-	err := p.attempt(ctx, u.Size > expectAbove)
-	var e *Error
-	if errors.As(err, &e) && e.Status == http.StatusExpectationFailed {
-		return p.attempt(ctx, false) // RFC 9110 section 10.1.1
-	}
-	return err
+	return c.push(ctx, &pushing{contract: k, access: access, upload: u, pack: func() (parcel, error) {
+		descriptor, err := sign(k.Key, jwt.MapClaims{"metadata": u.Descriptor})
+		return parcel{
+			where: c.base.JoinPath("permission-access/import"),
+			header: http.Header{
+				"Content-Type":   {"application/octet-stream"},
+				"FileDescriptor": {descriptor}, // spelled as the SDKs do
+			},
+		}, err
+	}})
 }
 
+// parcel is what a push makes of a file in one attempt, and where it goes.
+type parcel struct {
+	where    *url.URL
+	claims   jwt.MapClaims // of the bearer, besides those of every push; nil for none
+	header   http.Header   // besides that of every push
+	envelope *envelope     // nil: the body is the file as it is
+}
+
+// pushing is one push. All ways to push share it: they differ in their parcel
+// alone, and in whether the answer's body says something.
 type pushing struct {
 	c        *Client
 	contract Contract
 	access   string
 	upload   Upload
 	release  func() error
+	pack     func() (parcel, error)                      // anew for every attempt; its error is in plain words
+	read     func(a *answer, letGo bool, e *Error) error // of a 2xx, e being the error to be filled; nil: the status says all
+}
+
+func (c *Client) push(ctx context.Context, p *pushing) error {
+	p.c, p.release = c, func() error { return nil }
+	if p.upload.Release != nil {
+		p.release = sync.OnceValue(p.upload.Release)
+	}
+	err := p.attempt(ctx, p.upload.Size > expectAbove)
+	var e *Error
+	if errors.As(err, &e) && e.Status == http.StatusExpectationFailed {
+		return p.attempt(ctx, false) // RFC 9110 section 10.1.1
+	}
+	return err
 }
 
 func (p *pushing) attempt(caller context.Context, expect bool) error {
@@ -69,15 +96,21 @@ func (p *pushing) attempt(caller context.Context, expect bool) error {
 	if err != nil {
 		return &Error{Op: opPush, Class: Changed, what: "the file cannot be opened", Err: err}
 	}
+	parcel, err := p.pack()
+	if err != nil {
+		src.Close() // it was only looked at
+		return &Error{Op: opPush, Class: Configuration, what: err.Error(), Err: err}
+	}
 	ctx, dog := newWatchdog(caller, p.c.stall)
 	defer dog.stop()
 	var w wire
 	b := newBody(ctx, src, p.upload, p.release, dog.kick, w.mark)
+	b.enclose(parcel.envelope)
 	defer b.stop()
 	// A source that hangs is let go of, too.
 	defer context.AfterFunc(ctx, b.closeSource)()
 
-	req, err := p.request(ctx, b, expect)
+	req, err := p.request(ctx, b, parcel, expect)
 	if err != nil {
 		return err
 	}
@@ -93,6 +126,9 @@ func (p *pushing) attempt(caller context.Context, expect bool) error {
 	}
 	b.answering()
 	a := p.c.reply(resp, maxBody, dog.kick)
+	if a.err != nil {
+		a.err = ended(ctx, a.err)
+	}
 	letGo, _ := b.stop() // what broke the body off counts less than the answer
 	p.c.log.Debug("answer", "op", opPush, "size", p.upload.Size, "status", a.status, "released", letGo, "took", time.Since(began))
 	return p.judge(a, letGo)
@@ -115,17 +151,16 @@ func interims(b *body) func(int, textproto.MIMEHeader) error {
 
 // request signs an attempt. It has no GetBody and no idempotency header: with
 // those Go would send a file twice by itself.
-func (p *pushing) request(ctx context.Context, b *body, expect bool) (*http.Request, error) {
-	bearer, err := p.c.bearer(p.contract, jwt.MapClaims{"access_token": p.access})
-	if err != nil {
-		return nil, &Error{Op: opPush, Class: Configuration, what: err.Error(), Err: err}
-	}
-	descriptor, err := sign(p.contract.Key, jwt.MapClaims{"metadata": p.upload.Descriptor})
+func (p *pushing) request(ctx context.Context, b *body, to parcel, expect bool) (*http.Request, error) {
+	claims := jwt.MapClaims{"access_token": p.access}
+	maps.Copy(claims, to.claims)
+	bearer, err := p.c.bearer(p.contract, claims)
 	if err != nil {
 		return nil, &Error{Op: opPush, Class: Configuration, what: err.Error(), Err: err}
 	}
 	var content io.Reader = b
-	if p.upload.Size == 0 {
+	size := to.envelope.length(p.upload.Size)
+	if size == 0 {
 		// There is no last chunk to hold back: all is done before the request.
 		if err := b.finish(); err != nil {
 			_, fault := b.stop()
@@ -133,18 +168,17 @@ func (p *pushing) request(ctx context.Context, b *body, expect bool) (*http.Requ
 		}
 		content = http.NoBody
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, p.c.base.JoinPath("permission-access/import").String(), content)
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, to.where.String(), content)
 	if err != nil {
 		return nil, &Error{Op: opPush, Class: Configuration, what: "the address of the API cannot be used", Err: err}
 	}
-	req.ContentLength = p.upload.Size
+	req.ContentLength = size
 	req.Header = http.Header{
-		"Authorization":  {bearer},
-		"Content-Type":   {"application/octet-stream"},
-		"FileDescriptor": {descriptor}, // spelled as the SDKs do
-		"Accept":         {"application/json"},
-		"User-Agent":     {p.c.agent},
+		"Authorization": {bearer},
+		"Accept":        {"application/json"},
+		"User-Agent":    {p.c.agent},
 	}
+	maps.Copy(req.Header, to.header)
 	if expect {
 		req.Header.Set("Expect", "100-continue")
 	}
@@ -153,18 +187,21 @@ func (p *pushing) request(ctx context.Context, b *body, expect bool) (*http.Requ
 
 // judge says what an answer means for the file.
 func (p *pushing) judge(a *answer, letGo bool) error {
-	switch {
-	case a.ok() && a.html():
-		// It counts as an answer, not as a doubt: the portal has swallowed the file.
-		return p.c.refused(opPush, a, p.access)
-	case a.ok() && !letGo:
-		e := p.c.refused(opPush, a, p.access)
+	e := p.c.refused(opPush, a, p.access)
+	if !a.ok() || a.html() {
+		// A page counts as an answer, not as a doubt: the portal has swallowed the file.
+		return e
+	}
+	if p.read != nil {
+		if err := p.read(a, letGo, e); err != nil {
+			return err
+		}
+	}
+	if !letGo {
 		e.Class, e.what = Passing, "a success was answered before the whole file was sent: that cannot be digi.me"
 		return e
-	case a.ok():
-		return nil
 	}
-	return p.c.refused(opPush, a, p.access)
+	return nil
 }
 
 func (p *pushing) unanswered(caller, ctx context.Context, fault error, doubt bool, err error) error {
