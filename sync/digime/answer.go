@@ -20,7 +20,17 @@ const (
 	opAuthorize   = "authorize"
 	opExchange    = "exchange code"
 	opReauthorize = "re-authorize"
+
+	opAccounts = "list accounts"
+	opTrigger  = "trigger reading"
+	opList     = "list files"
+	opFetch    = "fetch file"
 )
+
+// byAccess says whether a step is one that an access token opens a library for.
+func byAccess(op string) bool {
+	return op == opPush || op == opAccounts || op == opTrigger || op == opList || op == opFetch
+}
 
 // answer is what came back, its body cut at a bound.
 type answer struct {
@@ -118,7 +128,7 @@ func classify(op string, status int, code string) (class Class, words string) {
 		return ClientRefused, ""
 	}
 	switch {
-	case status == http.StatusUnauthorized && code == "" && op == opPush:
+	case status == http.StatusUnauthorized && code == "" && byAccess(op):
 		return TokenExpired, "" // gateways say it without a reason
 	case status == http.StatusUnauthorized && code == "":
 		// Not enough to tell somebody that a consent has ended.
@@ -133,6 +143,10 @@ func classify(op string, status int, code string) (class Class, words string) {
 		return Reauthorize, ""
 	case status == http.StatusRequestTimeout, status == http.StatusTooEarly, status == http.StatusTooManyRequests:
 		return Passing, ""
+	case (status == http.StatusNotFound || status == http.StatusGone) && (op == opList || op == opFetch):
+		return Refused, "digi.me does not know the session or the file any more"
+	case status >= 400 && status <= 499 && op == opFetch:
+		return Refused, "digi.me does not give this file out"
 	case status >= 400 && status <= 499 && op != opPush:
 		return Configuration, "digi.me does not know such a request: is the address of the API right?"
 	case status >= 400 && status <= 499:

@@ -8,9 +8,12 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptrace"
+	"net/url"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/golang-jwt/jwt/v5"
 )
 
 const (
@@ -146,19 +149,21 @@ func (c *Client) noteDate(a *answer) {
 	c.skew, c.skewed = time.Since(date), true
 }
 
-// signed makes the POST of a call.
-func (c *Client) signed(ctx context.Context, t tokenCall) (*http.Request, error) {
-	bearer, err := c.bearer(t.contract, t.claims)
+// signed makes the request of a call without a file.
+func (c *Client) signed(ctx context.Context, method string, where *url.URL, k Contract, claims jwt.MapClaims, body []byte) (*http.Request, error) {
+	bearer, err := c.bearer(k, claims)
 	if err != nil {
 		return nil, err
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.base.JoinPath(t.where).String(), bytes.NewReader(t.body))
+	req, err := http.NewRequestWithContext(ctx, method, where.String(), bytes.NewReader(body))
 	if err != nil {
 		return nil, fmt.Errorf("make request: %w", err)
 	}
 	req.GetBody = nil // nothing that is signed is ever sent twice
 	req.Header.Set("Authorization", bearer)
-	req.Header.Set("Content-Type", "application/json") // the Node SDK says so even without a body
+	if method == http.MethodPost {
+		req.Header.Set("Content-Type", "application/json") // the Node SDK says so even without a body
+	}
 	return req, nil
 }
 

@@ -21,7 +21,7 @@ const (
 	// Malformed: 406, a request the service does not understand: a nonce seen
 	// before or a wrong clock as a rule, not the file's fault.
 	Malformed
-	// Refused: the service does not take this very file.
+	// Refused: the service does not take this very file, or does not give it out.
 	Refused
 	// Passing: network, proxies, gateways, overload; try again later.
 	Passing

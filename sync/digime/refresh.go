@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"net/http"
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
@@ -74,7 +75,7 @@ func (c *Client) tokenCall(caller context.Context, t tokenCall, claims jwt.Claim
 	if err := c.keys.ready(ctx); err != nil {
 		return orOwnEnd(caller, err)
 	}
-	req, err := c.signed(ctx, t)
+	req, err := c.signed(ctx, http.MethodPost, c.base.JoinPath(t.where), t.contract, t.claims, t.body)
 	if err != nil {
 		return &Error{Op: t.op, Class: Configuration, what: err.Error(), Err: err}
 	}

@@ -68,7 +68,7 @@ func newRig(t testing.TB, change ...func(*Options)) *rig {
 	r := &rig{sandbox: box, contract: Contract{ID: "writer", Key: testKey(), RedirectURI: "http://localhost:1/callback"}, log: new(lockedBuffer)}
 	box.AddContract("write", r.contract.ID, &testKey().PublicKey, r.contract.RedirectURI)
 	o := Options{
-		BaseURL: box.BaseURL(server.URL), OnboardURL: box.OnboardURL(server.URL), ApplicationID: box.ApplicationID,
+		BaseURL: box.BaseURL(server.URL), LegacyBaseURL: box.LegacyBaseURL(server.URL), OnboardURL: box.OnboardURL(server.URL), ApplicationID: box.ApplicationID,
 		Log: slog.New(slog.NewTextHandler(r.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	}
 	for _, f := range change {
@@ -103,7 +103,7 @@ func serve(t testing.TB, h http.HandlerFunc, change ...func(*Options)) *Client {
 	t.Helper()
 	server := httptest.NewServer(h)
 	t.Cleanup(server.Close)
-	o := Options{BaseURL: server.URL + "/v1.7/", ApplicationID: "app"}
+	o := Options{BaseURL: server.URL + "/v1.7/", LegacyBaseURL: server.URL + "/v1.6/", ApplicationID: "app"}
 	for _, f := range change {
 		f(&o)
 	}
