@@ -115,7 +115,8 @@ var errChanged = errors.New("it has changed")
 // passing says that the file will be looked at again and is not at fault: it is
 // in use, has changed or gone, or this process lacks something.
 func passing(err error) bool {
-	return errors.Is(err, ErrInUse) || errors.Is(err, errChanged) || absent(err) || outOfResources(err)
+	changed := errors.Is(err, errChanged) || errors.Is(err, errNotRegular) || absent(err)
+	return changed || errors.Is(err, ErrInUse) || outOfResources(err)
 }
 
 // unchanged opens the file at path and compares.
