@@ -9,7 +9,9 @@ import (
 // Enqueue records a file that is ready, in one transaction, and returns its
 // state: delivered or duplicate if its destination has the content already
 // (unless f.Again), its present state if it is queued with this content
-// already, else queued. Content that was queued for the path before is given up.
+// already, held if a person has to decide about it in doubt (unless f.Again),
+// else queued, to be due at f.NextAttempt if that is later than now. Content that
+// was queued for the path before is given up.
 func (s *Store) Enqueue(f File, now time.Time) (state State, err error) {
 	if err := checkContent(&f); err != nil {
 		return "", fmt.Errorf("enqueue: %w", err)
@@ -54,16 +56,23 @@ func (t *txn) place(old, r *record, now time.Time) error {
 		if old.State == Duplicate && old.same(&f) {
 			r.Since = old.Since
 		}
+	case old.State == Held && old.Doubts > 0 && !old.queued() && old.same(&f) && !f.Again:
+		*r = *old // in doubt: a person decides, whatever else touches the file
+		r.Sig, r.SidecarSig, r.Sidecar, r.Folder = f.Sig, f.SidecarSig, f.Sidecar, f.Folder
 	case old.same(&f) && old.queued():
 		*r = *old
 		r.Sig, r.SidecarSig, r.Sidecar, r.Folder, r.After = f.Sig, f.SidecarSig, f.Sidecar, f.Folder, f.After
 		r.Again = r.Again || f.Again
 	default:
 		r.State, r.QueuedAt, r.Since = Queued, r.UpdatedAt, r.UpdatedAt
-		if old.same(&f) && !f.Again {
+		if old.same(&f) && (!f.Again || old.State == Held) {
 			r.Attempts, r.Doubts, r.Begun, r.Released = old.Attempts, old.Doubts, old.Begun, old.Released
 		}
-		return t.enqueue(r, now)
+		due := now
+		if f.NextAttempt.After(now) {
+			due, r.NextAttempt = f.NextAttempt, f.NextAttempt
+		}
+		return t.enqueue(r, due)
 	}
 	return nil
 }

@@ -120,6 +120,9 @@ type FolderConfig struct {
 	AllowEmpty bool `yaml:"allow_empty" default:"false"`
 	// How long a file must have stood still before it is taken.
 	Settle time.Duration `yaml:"settle" default:"5s"`
+	// How long a file is held back before it leaves. Deleting or moving it until
+	// then stops it; digime-sync release sends it at once.
+	Hold time.Duration `yaml:"hold" default:"0s"`
 	// How changes are noticed: by the system's events, or by looking again and
 	// again (poll: for network drives). auto finds out what works.
 	Watch string `yaml:"watch" default:"auto" oneof:"auto|events|poll"`

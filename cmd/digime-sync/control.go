@@ -22,17 +22,20 @@ import (
 //
 //	GET  /status?path=P         engine.Status of what lies at or below P, "" for all
 //	POST /push    path=…&again  queues these files, waits, answers []engine.FileStatus
+//	POST /release path=…        sends what is held back there, answers []engine.FileStatus
+//	POST /reload                takes the configuration over, answers {}
 //
-// Errors are answered as controlError with status 400 (the request) or 500.
+// Errors are answered as controlError with status 400.
 type controlError struct {
 	Error string `json:"error"`
 	Hint  string `json:"hint"`
+	Code  int    `json:"code"` // the command's exit code
 }
 
 // serveControl answers commands until ctx ends.
-func serveControl(ctx context.Context, l net.Listener, e *engine.Engine) error {
+func serveControl(ctx context.Context, l net.Listener, d *daemon) error {
 	server := &http.Server{
-		Handler:           controlHandler(ctx, e),
+		Handler:           controlHandler(d),
 		ReadHeaderTimeout: 10 * time.Second,
 		BaseContext:       func(net.Listener) context.Context { return ctx },
 	}
@@ -45,11 +48,10 @@ func serveControl(ctx context.Context, l net.Listener, e *engine.Engine) error {
 	return fmt.Errorf("serve control channel: %w", err)
 }
 
-func controlHandler(ctx context.Context, e *engine.Engine) http.Handler {
+func controlHandler(d *daemon) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /status", func(w http.ResponseWriter, r *http.Request) {
-		s, err := e.Status(r.FormValue("path"))
-		s.Running = true
+		s, err := d.status(r.FormValue("path"))
 		answer(w, s, err)
 	})
 	mux.HandleFunc("POST /push", func(w http.ResponseWriter, r *http.Request) {
@@ -57,10 +59,25 @@ func controlHandler(ctx context.Context, e *engine.Engine) http.Handler {
 			answer(w, nil, &engine.UsageError{Reason: err.Error()})
 			return
 		}
-		files, err := pushNow(r.Context(), e, r.Form["path"], r.Form.Has("again"))
+		files, err := pushNow(r.Context(), d.current(), r.Form["path"], r.Form.Has("again"))
 		answer(w, files, err)
 	})
+	mux.HandleFunc("POST /release", func(w http.ResponseWriter, r *http.Request) {
+		files, err := d.current().Release(r.FormValue("path"))
+		answer(w, statuses(files), err)
+	})
+	mux.HandleFunc("POST /reload", func(w http.ResponseWriter, r *http.Request) {
+		answer(w, struct{}{}, d.reload(r.Context()))
+	})
 	return mux
+}
+
+func statuses(files []store.File) []engine.FileStatus {
+	list := []engine.FileStatus{}
+	for _, f := range files {
+		list = append(list, engine.NewFileStatus(f))
+	}
+	return list
 }
 
 // pushNow queues the files all at once and waits for each.
@@ -84,13 +101,9 @@ func pushNow(ctx context.Context, e *engine.Engine, paths []string, again bool) 
 func answer(w http.ResponseWriter, v any, err error) {
 	w.Header().Set("Content-Type", "application/json")
 	if err != nil {
-		code, hint := http.StatusInternalServerError, ""
-		var usage *engine.UsageError
-		if errors.As(err, &usage) {
-			code, hint = http.StatusBadRequest, usage.Hint
-		}
-		w.WriteHeader(code)
-		v = controlError{Error: err.Error(), Hint: hint}
+		e := explain(err)
+		w.WriteHeader(http.StatusBadRequest)
+		v = controlError{Error: err.Error(), Hint: e.hint, Code: e.code}
 	}
 	_ = json.NewEncoder(w).Encode(v) // the command has gone, nobody is left to tell
 }
@@ -156,7 +169,7 @@ func ask(ctx context.Context, stateDir, method, path string, form url.Values, v 
 		if err := json.NewDecoder(resp.Body).Decode(&e); err != nil {
 			return fmt.Errorf("ask the daemon: it answered %s", resp.Status)
 		}
-		return &cliError{err: errors.New(e.Error), hint: e.Hint, code: exitError}
+		return &cliError{err: errors.New(e.Error), hint: e.Hint, code: e.Code}
 	}
 	if err := json.NewDecoder(resp.Body).Decode(v); err != nil {
 		return fmt.Errorf("read the daemon's answer: %w", err)

@@ -93,7 +93,7 @@ func (a *app) commands() (_ *cobra.Command, ran *bool) {
 	root.PersistentFlags().StringVar(&a.configPath, "config", "", "configuration `FILE` (else $DIGIME_SYNC_CONFIG, else "+DefaultConfigPath()+")")
 	root.PersistentFlags().StringVar(&a.logLevel, "log-level", "", "what the log says: debug, info, warn or error")
 	root.SetUsageTemplate(root.UsageTemplate() + exitCodes)
-	root.AddCommand(a.runCommand(), a.syncCommand(), a.pushCommand(), a.statusCommand(), a.checkCommand(),
+	root.AddCommand(a.runCommand(), a.reloadCommand(), a.syncCommand(), a.pushCommand(), a.releaseCommand(), a.statusCommand(), a.checkCommand(),
 		a.tokenCommand(), a.sandboxCommand(), a.demoCommand())
 	return root, ran
 }

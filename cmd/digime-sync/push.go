@@ -56,9 +56,7 @@ func pushFiles(ctx context.Context, cfg *Config, log *slog.Logger, paths []strin
 		func() error { return ask(ctx, cfg.StateDir, http.MethodPost, "/push", form, &list) },
 		func(e *engine.Engine) error {
 			files, err := e.Push(ctx, paths, again)
-			for _, f := range files {
-				list = append(list, engine.NewFileStatus(f))
-			}
+			list = statuses(files)
 			return err
 		})
 	return list, err
@@ -118,7 +116,13 @@ func (a *app) syncCommand() *cobra.Command {
 			if err := a.summary(s); err != nil {
 				return err
 			}
-			return unsent(s.Counts[store.Retrying]+s.Counts[store.Queued]+s.Counts[store.Pushing], len(s.Files))
+			open := 0
+			for _, f := range s.Files {
+				if f.State == store.Retrying || f.State == store.Queued && f.NextAttempt == nil {
+					open++
+				}
+			}
+			return unsent(open, len(s.Files))
 		},
 	}
 }

@@ -28,19 +28,21 @@ func (a *app) runCommand() *cobra.Command {
 			}
 			// The configuration is read only then: a manager wants an answer before.
 			return runService(boot, func(ctx context.Context) error {
+				seen := stampOf(a.config())
 				cfg, log, err := a.open()
 				if err != nil {
 					return err
 				}
-				return serve(ctx, cfg, log)
+				return serve(ctx, a, cfg, seen, log)
 			})
 		},
 	}
 }
 
-// serve is the program: it opens the parts and runs the engine and the control
-// channel until ctx ends or one of them fails.
-func serve(ctx context.Context, cfg *Config, log *slog.Logger) error {
+// serve is the program: it opens the parts, and runs the engine, the control
+// channel and the watch over the configuration until ctx ends or one of them
+// fails.
+func serve(ctx context.Context, a *app, cfg *Config, seen fileStamp, log *slog.Logger) error {
 	p, err := openParts(cfg, log)
 	if err != nil {
 		return err
@@ -50,10 +52,12 @@ func serve(ctx context.Context, cfg *Config, log *slog.Logger) error {
 	if err != nil {
 		return fmt.Errorf("open control channel: %w", err)
 	}
+	d := newDaemon(a, cfg, seen, p)
 	log.Info("digime-sync is running", "version", version, "folders", len(cfg.Folders), "state_dir", cfg.StateDir)
 	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return serveControl(ctx, l, p.engine) })
-	g.Go(func() error { return p.engine.Run(ctx) })
+	g.Go(func() error { return serveControl(ctx, l, d) })
+	g.Go(func() error { return d.watchConfig(ctx) })
+	g.Go(func() error { return d.run(ctx) })
 	err = g.Wait()
 	log.Info("digime-sync has stopped")
 	return err
@@ -110,33 +114,36 @@ func (a *app) config() string {
 // parts are what an engine works with, opened.
 type parts struct {
 	store  *store.Store
+	vault  *store.Vault
 	engine *engine.Engine
 }
 
 // openParts opens the database, which only one process can, and the rest.
 func openParts(cfg *Config, log *slog.Logger) (*parts, error) {
-	for _, f := range cfg.Folders {
-		if f.Push != "library" {
-			return nil, failure(exitConfig, "write push: library, or leave it out", "folder %s: this version cannot push to a %s", f.Path, f.Push)
-		}
+	p := &parts{}
+	var err error
+	if p.store, err = store.Open(cfg.StateDir, log); err != nil {
+		return nil, fmt.Errorf("open database: %w", err)
 	}
+	if p.vault, err = store.OpenVault(cfg.StateDir); err != nil {
+		return nil, errors.Join(fmt.Errorf("open token vault: %w", err), p.store.Close())
+	}
+	if p.engine, err = p.newEngine(cfg, log); err != nil {
+		return nil, errors.Join(err, p.store.Close())
+	}
+	return p, nil
+}
+
+// newEngine makes an engine of a configuration on the parts that are open.
+func (p *parts) newEngine(cfg *Config, log *slog.Logger) (*engine.Engine, error) {
 	client, err := newClient(cfg, log)
 	if err != nil {
 		return nil, err
 	}
-	st, err := store.Open(cfg.StateDir, log)
-	if err != nil {
-		return nil, fmt.Errorf("open database: %w", err)
-	}
-	vault, err := store.OpenVault(cfg.StateDir)
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("open token vault: %w", err), st.Close())
-	}
-	e := engine.New(engine.Options{
-		Folders: cfg.folders(), Libraries: cfg.libraries(), Store: st, Vault: vault, Client: client,
+	return engine.New(engine.Options{
+		Folders: cfg.folders(), Libraries: cfg.libraries(), Store: p.store, Vault: p.vault, Client: client,
 		StateDir: cfg.StateDir, Version: version, FullNames: cfg.Log.FileNames == "full", Log: log,
-	})
-	return &parts{store: st, engine: e}, nil
+	}), nil
 }
 
 func (p *parts) close() { _ = p.store.Close() } // what was promised is on the disk already

@@ -33,7 +33,11 @@ func (cfg *Config) contract(name string) digime.Contract {
 func (cfg *Config) libraries() map[string]engine.Library {
 	m := map[string]engine.Library{}
 	for name, l := range cfg.Libraries {
-		m[name] = engine.Library{Name: name, Contract: cfg.contract(l.Contract), Accounts: l.Accounts}
+		lib := engine.Library{Name: name, Contract: cfg.contract(l.Contract), Accounts: l.Accounts}
+		if l.Postbox != nil {
+			lib.Postbox = &digime.PostboxAddress{ID: l.Postbox.ID, Key: l.Postbox.PublicKey}
+		}
+		m[name] = lib
 	}
 	return m
 }
@@ -76,7 +80,7 @@ func (cfg *Config) folders() []engine.Folder {
 				Path: f.Path, Recursive: f.Recursive || f.Library == engine.BySubfolder,
 				Include: f.Include, Exclude: f.Exclude, Settle: f.Settle, Mode: f.Watch,
 			},
-			Library: f.Library, Optional: f.Sidecar == "optional",
+			Library: f.Library, Push: f.Push, Hold: f.Hold, Provider: digime.Provider{AccountID: f.Provider.AccountID, Version: f.Provider.Version}, Optional: f.Sidecar == "optional",
 			Defaults:   sidecar.Defaults{MimeType: f.Defaults.MimeType, Accounts: f.Defaults.Accounts, Tags: f.Defaults.Tags},
 			AllowEmpty: f.AllowEmpty, After: f.After, OnFailure: f.OnFailure, InDoubt: f.InDoubt,
 		}

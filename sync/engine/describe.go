@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -35,7 +36,8 @@ func refused(hint, format string, args ...any) error {
 type description struct {
 	library    Library
 	descriptor digime.Descriptor
-	dest       string // the destination: kind of push, library, account ids
+	provider   digime.Provider // for PushProvider
+	dest       string          // the destination: kind of push, library, account ids
 }
 
 // describe reads the sidecar as it is now. Its error is a *verdict where a
@@ -56,9 +58,15 @@ func (e *Engine) describe(folder *Folder, path, sidecarPath string) (description
 	if err != nil {
 		return description{}, err
 	}
+	if err := guard(lib, side); err != nil {
+		return description{library: lib}, err
+	}
+	if folder.Push == PushProvider {
+		return describeProvider(folder, lib, side)
+	}
 	if side.Provider != nil {
 		return description{library: lib}, refused("take provider out of the sidecar, or move the file to a folder that pushes to providers",
-			"the sidecar names a provider, but files of this folder go to libraries")
+			"the sidecar names a provider, but files of this folder go to a person's %s", kindOf(folder))
 	}
 	head, err := headFor(folder, side, path)
 	if err != nil {
@@ -67,10 +75,53 @@ func (e *Engine) describe(folder *Folder, path, sidecarPath string) (description
 	if err := side.Complete(folder.Defaults, lib.Accounts, filepath.Base(path), head); err != nil {
 		return description{library: lib}, sidecarVerdict(sidecarPath, err)
 	}
-	if err := guard(lib, side); err != nil {
+	if err := guard(lib, side); err != nil { // the folder's defaults name accounts too
 		return description{library: lib}, err
 	}
-	return description{library: lib, descriptor: descriptor(side), dest: destination(lib, side)}, nil
+	return description{library: lib, descriptor: descriptor(side), dest: destination(kindOf(folder), lib, side)}, nil
+}
+
+func kindOf(folder *Folder) string {
+	if folder.Push == "" {
+		return PushLibrary
+	}
+	return folder.Push
+}
+
+// describeProvider takes the provider from the sidecar, and from the folder what
+// that leaves out.
+func describeProvider(folder *Folder, lib Library, side sidecar.Sidecar) (description, error) {
+	to := folder.Provider
+	if side.Provider != nil {
+		to.AccountID = cmp.Or(side.Provider.AccountID, to.AccountID)
+		to.Version = cmp.Or(side.Provider.Version, to.Version)
+	}
+	const hint = `write for example "provider": {"accountId": "…", "version": "stu3"} into the sidecar, or provider: into the folder's configuration`
+	if to.AccountID == "" {
+		return description{library: lib}, refused(hint, "nothing says which account at the provider this is for")
+	}
+	if to.Version == "" {
+		return description{library: lib}, refused(hint, "nothing says which version of FHIR this is")
+	}
+	dest := PushProvider + " " + lib.Name + " " + to.Version + " " + to.AccountID
+	return description{library: lib, provider: to, dest: dest}, nil
+}
+
+// checkContent looks into a file as far as its destination needs that.
+func checkContent(folder *Folder, path string) error {
+	if folder.Push != PushProvider {
+		return nil
+	}
+	f, err := watcher.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	var fault *digime.JSONError
+	if err = digime.CheckFHIR(f); errors.As(err, &fault) {
+		return refused("save the file as one FHIR resource in JSON", "%s", fault)
+	}
+	return err
 }
 
 func readSidecar(path string) ([]byte, error) {
@@ -190,14 +241,14 @@ func guard(lib Library, side sidecar.Sidecar) error {
 
 // destination is the dedupe key's first half: the same content for another
 // account is another delivery.
-func destination(lib Library, side sidecar.Sidecar) string {
+func destination(kind string, lib Library, side sidecar.Sidecar) string {
 	var ids []string
 	for _, a := range side.Accounts {
 		ids = append(ids, a.AccountID)
 	}
 	slices.Sort(ids)
 	list, _ := json.Marshal(slices.Compact(ids)) // strings always marshal
-	return "library " + lib.Name + " " + string(list)
+	return kind + " " + lib.Name + " " + string(list)
 }
 
 func descriptor(side sidecar.Sidecar) digime.Descriptor {

@@ -77,11 +77,11 @@ func TestDestination(t *testing.T) {
 		return s
 	}
 	alice, bob := Library{Name: "alice"}, Library{Name: "bob"}
-	if destination(alice, side("a", "b")) != destination(alice, side("b", "a", "a")) {
+	if destination(PushLibrary, alice, side("a", "b")) != destination(PushLibrary, alice, side("b", "a", "a")) {
 		t.Error("order or repetition of accounts makes another destination")
 	}
 	seen := map[string]bool{}
-	for _, d := range []string{destination(alice, side("a")), destination(bob, side("a")), destination(alice, side("a", "b")), destination(alice, side(`a","b`))} {
+	for _, d := range []string{destination(PushLibrary, alice, side("a")), destination(PushLibrary, bob, side("a")), destination(PushLibrary, alice, side("a", "b")), destination(PushLibrary, alice, side(`a","b`))} {
 		if seen[d] {
 			t.Errorf("two destinations are one: %s", d)
 		}

@@ -46,17 +46,27 @@ const (
 	ByAccount   = "by-account"   // the sidecar's account does
 )
 
+// What Folder.Push names: where files go.
+const (
+	PushLibrary  = "library"
+	PushProvider = "provider" // FHIR JSON to the person's account with a provider
+	PushPostbox  = "postbox"  // the encrypted postboxes of 2021
+)
+
 // Folder is a watched folder and what becomes of the files in it.
 type Folder struct {
 	watcher.Folder
 	Library    string           // a library's name, BySubfolder or ByAccount
 	Contract   *digime.Contract // for libraries that are not listed; nil: none
+	Push       string           // PushLibrary, PushProvider or PushPostbox; "" is PushLibrary
+	Provider   digime.Provider  // for PushProvider, where the sidecar names none
 	Optional   bool             // a file without a sidecar is pushed by the defaults alone
 	Defaults   sidecar.Defaults
 	AllowEmpty bool
-	After      string // keep, move or delete
-	OnFailure  string // report, move or quiet
-	InDoubt    string // resend or hold
+	Hold       time.Duration // how long a file is held back before it leaves
+	After      string        // keep, move or delete
+	OnFailure  string        // report, move or quiet
+	InDoubt    string        // resend or hold
 }
 
 // Library is one person's digi.me, reached with the token the vault holds
@@ -64,7 +74,8 @@ type Folder struct {
 type Library struct {
 	Name     string
 	Contract digime.Contract
-	Accounts []string // the only accounts a sidecar may name; empty: any
+	Accounts []string               // the only accounts a sidecar may name; empty: any
+	Postbox  *digime.PostboxAddress // for PushPostbox; nil: the one that came with the token
 }
 
 // Options are the parts an engine works with; all are required.

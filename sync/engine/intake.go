@@ -70,6 +70,9 @@ func (e *Engine) takeOnce(ctx context.Context, f watcher.File) error {
 	case err != nil:
 		return err
 	}
+	if hold := e.folders[rec.Folder].Hold; hold > 0 {
+		rec.NextAttempt = time.Now().Add(hold)
+	}
 	return e.enqueue(rec)
 }
 
@@ -118,6 +121,9 @@ func (e *Engine) examine(ctx context.Context, f watcher.File, rec *store.File) e
 	rec.Dest = d.dest
 	if f.Sig.Size == 0 && !folder.AllowEmpty {
 		return refused("save the file again with its content; if empty files are meant, set allow_empty: true for this folder", "the file is empty")
+	}
+	if err := checkContent(folder, f.Path); err != nil {
+		return unreadable(err)
 	}
 	rec.SHA256, err = hash(ctx, f)
 	return unreadable(err)
@@ -172,7 +178,10 @@ func hash(ctx context.Context, f watcher.File) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if now, err := watcher.Lstat(f.Path); err != nil || now != f.Sig || n != f.Sig.Size {
+	if now, err := watcher.Fstat(file); err != nil || now != f.Sig || n != f.Sig.Size {
+		return "", errMoved
+	}
+	if now, err := watcher.Lstat(f.Path); err != nil || now != f.Sig { // another file may lie there by now
 		return "", errMoved
 	}
 	return hex.EncodeToString(h.Sum(nil)), nil

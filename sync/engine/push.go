@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -123,6 +124,7 @@ type push struct {
 	folder  *Folder
 	file    store.File
 	desc    description
+	postbox digime.PostboxAddress // for PushPostbox
 	outcome outcome
 }
 
@@ -132,6 +134,9 @@ func (p *push) run(ctx context.Context) {
 	rejected := ""
 	for try := 1; ; try++ {
 		access, err := e.access(ctx, p.desc.library, rejected)
+		if err == nil && p.folder.Push == PushPostbox {
+			p.postbox, err = e.postbox(p.desc.library)
+		}
 		if err != nil {
 			p.tokenFailed(ctx, err)
 			return
@@ -189,7 +194,20 @@ func (p *push) attempt(ctx context.Context, access string) (ok bool, err error) 
 		}
 		return release()
 	}
-	return true, e.Client.Push(pushCtx, p.desc.library.Contract, access, upload)
+	return true, p.send(pushCtx, access, upload)
+}
+
+// send pushes to where the folder says.
+func (p *push) send(ctx context.Context, access string, u digime.Upload) error {
+	client, lib := p.engine.Client, p.desc.library
+	switch p.folder.Push {
+	case PushProvider:
+		return client.PushProvider(ctx, lib.Contract, access, p.desc.provider, u)
+	case PushPostbox:
+		return client.PushPostbox(ctx, lib.Contract, access, p.postbox, filepath.Base(p.file.Path), u)
+	default:
+		return client.Push(ctx, lib.Contract, access, u)
+	}
 }
 
 // untilReleased returns a context for a push: the stop of the service ends it
@@ -364,7 +382,10 @@ func (p *push) tokenFailed(ctx context.Context, err error) {
 		p.outcome.fault = err
 	default:
 		reason := "there is no consent for this library yet"
-		if !errors.Is(err, errNoToken) {
+		switch {
+		case errors.Is(err, errNoPostbox):
+			reason = err.Error()
+		case !errors.Is(err, errNoToken):
 			reason = "the token of this library cannot be used: " + err.Error()
 		}
 		p.holdLane(f, consentHold(f.Library, reason), time.Time{})

@@ -74,6 +74,7 @@ func newRig(t *testing.T, change func(*Folder), libraries ...string) *rig {
 	}
 	api.ApplicationID = "app"
 	api.AddContract(sandbox.KindWrite, "write", &contractKey().PublicKey, "http://localhost/")
+	api.AddContract(sandbox.KindPostbox, "postbox", &contractKey().PublicKey, "http://localhost/")
 	r := &rig{t: t, api: api, dir: t.TempDir(), libs: map[string]Library{}, users: map[string]string{}, log: io.Discard}
 	r.server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		if strings.HasSuffix(req.URL.Path, "/import") {
@@ -123,7 +124,7 @@ func (r *rig) consent(library string, access time.Duration) {
 func (r *rig) open() {
 	r.t.Helper()
 	log := slog.New(slog.NewTextHandler(r.log, nil))
-	client, err := digime.New(digime.Options{BaseURL: r.api.BaseURL(r.server.URL), ApplicationID: "app", Stall: 20 * time.Second, Log: log})
+	client, err := digime.New(digime.Options{BaseURL: r.api.BaseURL(r.server.URL), LegacyBaseURL: r.api.LegacyBaseURL(r.server.URL), ApplicationID: "app", Stall: 20 * time.Second, Log: log})
 	must(r.t, err)
 	state := filepath.Join(r.dir, "state")
 	r.store, err = store.Open(state, log)

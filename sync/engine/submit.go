@@ -68,8 +68,52 @@ func (e *Engine) Submit(ctx context.Context, path string, again bool) error {
 	if err := e.enqueue(rec); err != nil {
 		return err
 	}
-	e.wake(rec.Library, true)
-	return nil
+	_, err = e.sendNow(path)
+	return err
+}
+
+// sendNow makes a queued file due now, whatever it waits for; false if it is
+// not queued.
+func (e *Engine) sendNow(path string) (bool, error) {
+	f, ok, err := e.Store.Get(path)
+	if err != nil || !ok || f.State != store.Queued && f.State != store.Retrying && f.State != store.Held {
+		return false, err
+	}
+	if f.State == store.Held && f.Doubts == 0 {
+		f.State = store.Queued
+	}
+	if err := e.Store.Defer(f, time.Now()); err != nil {
+		return false, err
+	}
+	e.wake(f.Library, true)
+	return true, nil
+}
+
+// Release sends files that are held back by their folder's hold now: the file
+// at this path, or all below it. It returns those it released.
+func (e *Engine) Release(path string) ([]store.File, error) {
+	var held []store.File
+	err := e.Store.Unfinished(func(f store.File) error {
+		if below(f.Path, path) && f.State == store.Queued && f.NextAttempt.After(time.Now()) {
+			held = append(held, f)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	if len(held) == 0 {
+		return nil, &UsageError{Reason: "nothing is held back at " + path, Hint: "digime-sync status " + path}
+	}
+	for _, f := range held {
+		if _, err := e.sendNow(f.Path); err != nil {
+			return nil, err
+		}
+		if err := e.Store.Audit("released", f); err != nil {
+			return nil, err
+		}
+	}
+	return held, nil
 }
 
 // lookAt makes of a path what the watcher would have sent for it.

@@ -103,6 +103,24 @@ func (e *Engine) token(library string) (digime.Token, error) {
 	return digime.ParseToken(data)
 }
 
+// postbox returns where a library's postbox is: as configured, or as it came
+// with the consent.
+func (e *Engine) postbox(lib Library) (digime.PostboxAddress, error) {
+	if lib.Postbox != nil {
+		return *lib.Postbox, nil
+	}
+	tok, err := e.token(lib.Name)
+	if err != nil {
+		return digime.PostboxAddress{}, err
+	}
+	if tok.Postbox == nil {
+		return digime.PostboxAddress{}, errNoPostbox
+	}
+	return tok.Postbox.Address()
+}
+
+var errNoPostbox = errors.New("nothing says where this library's postbox is")
+
 var errNoToken = errors.New("there is no token for this library")
 
 func (e *Engine) saveToken(library string, t digime.Token) error {

@@ -1,0 +1,243 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/digime-sync/digime-sync/sync/engine"
+)
+
+// daemon runs an engine, and another one in its place when the configuration
+// has changed. Whatever was under way is finished or repeated by the new one,
+// just as after a restart.
+type daemon struct {
+	app      *app
+	path     string    // of the configuration
+	lastSeen fileStamp // only watchConfig's
+	parts    *parts
+	next     chan successor
+
+	mu      sync.Mutex
+	cfg     *Config
+	engine  *engine.Engine
+	refused error // why the configuration, as it is now, was not taken over
+}
+
+// successor is an engine that takes over from the current one.
+type successor struct {
+	engine *engine.Engine
+	done   chan struct{} // closed when it has
+}
+
+// newDaemon makes a daemon of a configuration that was read after its file was
+// seen.
+func newDaemon(a *app, cfg *Config, seen fileStamp, p *parts) *daemon {
+	return &daemon{app: a, path: a.config(), lastSeen: seen, parts: p, next: make(chan successor), cfg: cfg, engine: p.engine}
+}
+
+func (d *daemon) current() *engine.Engine {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.engine
+}
+
+// status is the engine's, with what is the matter with the configuration.
+func (d *daemon) status(path string) (engine.Status, error) {
+	s, err := d.current().Status(path)
+	s.Running = true
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.refused != nil && s.Trouble == "" {
+		s.Trouble = "the changed configuration was not taken over, the one before still holds: " + d.refused.Error()
+	}
+	return s, err
+}
+
+// run runs the current engine until ctx ends or an engine fails.
+func (d *daemon) run(ctx context.Context) error {
+	for ctx.Err() == nil {
+		inner, stop := context.WithCancel(ctx)
+		done := make(chan error, 1)
+		e := d.current()
+		go func() { done <- e.Run(inner) }()
+		var err error
+		select {
+		case err = <-done:
+			stop()
+			return err
+		case next := <-d.next:
+			stop()
+			err = <-done
+			d.mu.Lock()
+			d.engine = next.engine
+			d.mu.Unlock()
+			close(next.done)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// reload checks the configuration as it is now and takes it over; a bad one is
+// refused with all its faults, and the last good one stays.
+func (d *daemon) reload(ctx context.Context) error {
+	cfg, log, err := d.app.open()
+	var e *engine.Engine
+	if err == nil {
+		e, err = d.takeOver(cfg)
+	}
+	d.mu.Lock()
+	d.refused = err
+	d.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	next := successor{e, make(chan struct{})}
+	select {
+	case d.next <- next:
+		<-next.done // within 5 s, as every stop
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	log.Info("configuration taken over", "folders", len(cfg.Folders))
+	return nil
+}
+
+func (d *daemon) takeOver(cfg *Config) (*engine.Engine, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if cfg.StateDir != d.cfg.StateDir {
+		return nil, failure(exitConfig, "stop the service, move the folder, and start it again",
+			"state_dir cannot change from %s to %s while the service runs", d.cfg.StateDir, cfg.StateDir)
+	}
+	log, err := d.app.logger(cfg.Log.Level)
+	if err != nil {
+		return nil, err
+	}
+	e, err := d.parts.newEngine(cfg, log)
+	if err == nil {
+		d.cfg = cfg
+	}
+	return e, err
+}
+
+// configCheck is how often the configuration file is looked at. A change is
+// taken over when the file has stayed the same from one look to the next.
+const configCheck = 2 * time.Second
+
+// fileStamp tells one content of a file from another.
+type fileStamp struct {
+	size int64
+	time time.Time
+}
+
+func stampOf(path string) fileStamp {
+	info, err := os.Stat(path)
+	if err != nil {
+		return fileStamp{}
+	}
+	return fileStamp{info.Size(), info.ModTime()}
+}
+
+// watchConfig takes a changed configuration over by itself, and at once on SIGHUP.
+func (d *daemon) watchConfig(ctx context.Context) error {
+	hup := make(chan os.Signal, 1)
+	signal.Notify(hup, syscall.SIGHUP) // never comes on Windows
+	defer signal.Stop(hup)
+	tick := time.NewTicker(configCheck)
+	defer tick.Stop()
+	var before fileStamp
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-hup:
+			d.lastSeen = stampOf(d.path)
+		case <-tick.C:
+			now := stampOf(d.path)
+			settled := now == before
+			before = now
+			if !settled || now == d.lastSeen || now == (fileStamp{}) {
+				continue
+			}
+			d.lastSeen = now
+		}
+		if err := d.reload(ctx); err != nil && ctx.Err() == nil {
+			log, _ := d.app.logger("info")
+			log.Error("the changed configuration was not taken over, the one before still holds", "err", err)
+		}
+	}
+}
+
+func (a *app) reloadCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "reload",
+		Short: "Have the daemon take a changed configuration over now",
+		Long:  "reload has the running daemon check the configuration and take it over. A bad one is refused with all\nits faults, and the last good one stays. The daemon also does so by itself some seconds after a change.",
+		Args:  cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			cfg, err := LoadConfig(a.config())
+			if err != nil {
+				return err
+			}
+			ctx, stop := interruptible()
+			defer stop()
+			err = ask(ctx, cfg.StateDir, http.MethodPost, "/reload", nil, &struct{}{})
+			if errors.Is(err, errNoDaemon) {
+				return failure(exitError, "digime-sync run", "no daemon is running")
+			}
+			if err == nil {
+				fmt.Fprintln(a.out, "configuration taken over")
+			}
+			return err
+		},
+	}
+}
+
+func (a *app) releaseCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "release PATH",
+		Short: "Send what a folder's hold keeps back now",
+		Long:  "release sends a file, or all files below a folder, that the folder's hold: keeps back, at once.",
+		Args:  cobra.ExactArgs(1),
+		RunE: func(_ *cobra.Command, args []string) error {
+			cfg, log, err := a.open()
+			if err != nil {
+				return err
+			}
+			path, err := filepath.Abs(args[0])
+			if err != nil {
+				return fmt.Errorf("find %s: %w", args[0], err)
+			}
+			ctx, stop := interruptible()
+			defer stop()
+			var list []engine.FileStatus
+			err = withDaemon(ctx, cfg, log,
+				func() error {
+					return ask(ctx, cfg.StateDir, http.MethodPost, "/release", url.Values{"path": {path}}, &list)
+				},
+				func(e *engine.Engine) error {
+					files, err := e.Release(path)
+					list = statuses(files)
+					return err
+				})
+			for _, f := range list {
+				fmt.Fprintf(a.out, "released   %s\n", plain(f.Path))
+			}
+			return err
+		},
+	}
+}
