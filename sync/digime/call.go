@@ -159,7 +159,13 @@ func (c *Client) signed(ctx context.Context, method string, where *url.URL, k Co
 	if err != nil {
 		return nil, fmt.Errorf("make request: %w", err)
 	}
-	req.GetBody = nil // nothing that is signed is ever sent twice
+	// Nothing that is signed is ever sent twice. Go's transport would do so by
+	// itself with a GET whose connection breaks, unless its body, here an empty
+	// one that it finds out by reading, cannot be had again.
+	req.GetBody = nil
+	if method == http.MethodGet {
+		req.Body = io.NopCloser(bytes.NewReader(nil))
+	}
 	req.Header.Set("Authorization", bearer)
 	if method == http.MethodPost {
 		req.Header.Set("Content-Type", "application/json") // the Node SDK says so even without a body
