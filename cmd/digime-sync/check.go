@@ -156,8 +156,12 @@ func checkFolder(folder engine.Folder) finding {
 
 func checkLibrary(l engine.LibraryStatus) finding {
 	f := finding{"library", l.Name, checkOK, "", l.Hint}
-	if l.State != "ok" {
+	switch {
+	case l.State != "ok":
 		f.State, f.Message = checkWarn, l.Reason+"; its files are held until there is one"
+		return f
+	case l.Reason != "":
+		f.State, f.Message = checkWarn, l.Reason
 		return f
 	}
 	f.Message = "consent until " + minute(l.RefreshExpires)

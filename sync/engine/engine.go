@@ -12,6 +12,7 @@
 //	         starts every push; a push tells it the outcome on one channel
 //	sweep    one goroutine keeps error notes true: writes those that are due,
 //	         removes those that are solved, repeats after-actions that failed
+//	consent  one goroutine keeps idle tokens alive, and warns before one ends
 //
 // A fault of one file is written down with that file, a fault of one library
 // holds that library's lane; only a fault of the store ends Run. A store that
@@ -138,6 +139,7 @@ func (e *Engine) Run(ctx context.Context) error {
 	}
 	g.Go(func() error { return e.drain(ctx, false, nil) })
 	g.Go(func() error { return e.sweep(ctx) })
+	g.Go(func() error { return e.consent(ctx) })
 	err := g.Wait()
 	if errors.Is(err, context.Canceled) {
 		return nil

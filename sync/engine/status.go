@@ -243,6 +243,10 @@ func TokenStatus(v *store.Vault, library string) LibraryStatus {
 		return l
 	}
 	l.AccessExpires, l.RefreshExpires = expiry(tok.Access), expiry(tok.Refresh)
+	if now := time.Now(); now.Before(*l.RefreshExpires) && warningDue(tok, now) > 0 {
+		l.Reason = "the consent ends on " + l.RefreshExpires.Local().Format("2006-01-02 15:04")
+		l.Hint = consentHold(library, "").Hint
+	}
 	if time.Now().After(*l.RefreshExpires) {
 		l.State, l.Reason, l.Hint = "expired", "the consent has ended: the refresh token has expired", consentHold(library, "").Hint
 	}

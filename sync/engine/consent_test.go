@@ -1,0 +1,87 @@
+package engine
+
+import (
+	"bytes"
+	"testing"
+	"time"
+
+	"github.com/digime-sync/digime-sync/store"
+	"github.com/digime-sync/digime-sync/sync/digime"
+)
+
+func ending(in time.Duration, now time.Time) digime.Token {
+	return digime.Token{Refresh: digime.TokenPart{Value: "r", Expiry: now.Add(in).Unix()}}
+}
+
+func TestKeepAliveDue(t *testing.T) {
+	now := time.Now()
+	const day = 24 * time.Hour
+	for _, c := range []struct {
+		left, since time.Duration
+		want        bool
+	}{
+		{30 * day, 1000 * day, false},
+		{9 * day, 1000 * day, true},
+		{9 * day, 23 * time.Hour, false}, // a day apart far from the end
+		{9 * day, 25 * time.Hour, true},
+		{6 * time.Hour, 90 * time.Minute, false},
+		{6 * time.Hour, 3 * time.Hour, true},
+		{10 * time.Minute, 2 * time.Hour, true},
+		{-time.Minute, 1000 * day, false}, // ended: nothing to keep
+	} {
+		if got := keepAliveDue(ending(c.left, now), now.Add(-c.since), now); got != c.want {
+			t.Errorf("%s left, tried %s ago: %v", c.left, c.since, got)
+		}
+	}
+}
+
+func TestWarningDue(t *testing.T) {
+	now := time.Now()
+	for left, want := range map[time.Duration]int{15: 0, 13: 14, 8: 14, 6: 7, 2: 7, 0: 1, -3: 1} {
+		if got := warningDue(ending(left*24*time.Hour+time.Hour, now), now); got != want {
+			t.Errorf("%d days left: %d, want %d", left, got, want)
+		}
+	}
+}
+
+// An idle consent near its end is renewed; one that cannot be is said, once for
+// each warning.
+func TestIdleConsentIsKeptAlive(t *testing.T) {
+	r := newRig(t, nil, "alice", "bob")
+	var log bytes.Buffer
+	r.log = &log
+	r.restart()
+	save := func(library string) []byte {
+		token, err := r.api.NewToken(r.users[library], "write", time.Hour, 5*24*time.Hour)
+		must(t, err)
+		must(t, r.vault.Save(library, token))
+		return token
+	}
+	old := save("alice")
+	save("bob")
+	r.api.KillRefresh(r.users["bob"])
+	known := map[string]*upkeep{}
+	for range 2 {
+		must(t, r.engine.consentOnce(t.Context(), known, time.Now()))
+	}
+	kept, err := r.vault.Load("alice")
+	must(t, err)
+	if bytes.Equal(old, kept) {
+		t.Error("alice's token was not renewed")
+	}
+	if n := bytes.Count(log.Bytes(), []byte(`msg="the consent for a library ends soon" library=bob`)); n != 1 {
+		t.Errorf("bob's end was said %d times:\n%s", n, log.Bytes())
+	}
+	said := 0
+	must(t, r.store.Close())
+	must(t, store.ReadAudit(r.dir+"/state", func(entry store.Entry) error {
+		if entry.Event == "consent ends soon" && entry.Library == "bob" {
+			said++
+		}
+		return nil
+	}))
+	if said != 1 {
+		t.Errorf("%d entries in the audit log", said)
+	}
+	r.open()
+}
