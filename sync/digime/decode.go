@@ -41,7 +41,7 @@ func decompressed(r io.Reader, compression string) (io.Reader, error) {
 	case "brotli":
 		return brotli.NewReader(r), nil
 	}
-	return nil, badf("the file's compression is not known: %s", clean(compression))
+	return nil, badf("the file's compression is not known: %s", compression)
 }
 
 var (

@@ -23,7 +23,7 @@ import (
 // is the same. Errors are as of List; BadAnswer is an answer that came whole and
 // cannot be decrypted or decompressed; an error of w comes wrapped, without a class.
 func (c *Client) Fetch(ctx context.Context, k Contract, access, session, name string, limit int64, w io.Writer) (Metadata, int64, error) {
-	f := &fetching{w: w, left: limit}
+	f := &fetching{w: w, left: limit, secrets: []string{access, session}}
 	if !inPath(session) || !inPath(name) {
 		return Metadata{}, 0, &Error{Op: opFetch, Class: Refused, what: "the session or the file has no name that can be asked for"}
 	}
@@ -74,6 +74,7 @@ type fetching struct {
 	left int64 // bytes that may still be written
 	kick func()
 
+	secrets  []string // what an error must not quote
 	written  int64
 	readErr  error // of from, but for its end
 	writeErr error // of w
@@ -148,7 +149,7 @@ func (f *fetching) fault(caller, ctx context.Context, err error) error {
 	case f.readErr != nil:
 		return unanswered(caller, ctx, opFetch, false, f.readErr)
 	case errors.As(err, &bad):
-		return misread(opFetch, bad.what)
+		return misread(opFetch, clean(bad.what, f.secrets...))
 	}
 	// Of the decompressors' own words nothing is taken over.
 	return misread(opFetch, "its content cannot be decompressed")

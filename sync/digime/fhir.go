@@ -162,8 +162,11 @@ func (s *jsonScanner) member(b byte, depth int) error {
 	if b != '"' {
 		return s.fault("a name in quotation marks must stand here, not " + shown(b))
 	}
-	var key []byte
-	if err := s.text(&key); err != nil {
+	var key *[]byte // of the outermost object alone
+	if depth == 1 {
+		key = new([]byte)
+	}
+	if err := s.text(key); err != nil {
 		return err
 	}
 	b, err := s.token(endsEarly)
@@ -176,7 +179,7 @@ func (s *jsonScanner) member(b byte, depth int) error {
 	if b, err = s.token(endsEarly); err != nil {
 		return err
 	}
-	if depth > 1 || !isResourceType(key) {
+	if key == nil || !isResourceType(*key) {
 		return s.value(b, depth+1)
 	}
 	return s.resourceType(b)
@@ -233,5 +236,5 @@ func shown(b byte) string {
 	if b > 0x20 && b < 0x7f {
 		return string(rune(b))
 	}
-	return fmt.Sprintf("byte %#04x", b)
+	return fmt.Sprintf("byte 0x%02x", b)
 }

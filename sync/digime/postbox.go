@@ -70,9 +70,11 @@ func (c *Client) PushPostbox(ctx context.Context, k Contract, access string, to 
 	if fault := to.fault(k); fault != "" {
 		return &Error{Op: opPush, Class: Configuration, what: fault}
 	}
-	return c.push(ctx, &pushing{contract: k, access: access, upload: u, read: postboxStatus, pack: func() (parcel, error) {
-		return c.postboxParcel(k, to, name, u.Descriptor)
-	}})
+	return c.push(ctx, &pushing{
+		contract: k, access: access, upload: u,
+		pack: func() (parcel, error) { return c.postboxParcel(k, to, name, u.Descriptor) },
+		read: func(a *answer, letGo bool, e *Error) error { return postboxStatus(a, letGo, e, access) },
+	})
 }
 
 // postboxParcel encrypts under a fresh key: no two attempts have one in common.
@@ -144,7 +146,7 @@ func formName(name string) string {
 }
 
 // postboxStatus reads what became of the file: {"status":"delivered"|"pending"}.
-func postboxStatus(a *answer, letGo bool, e *Error) error {
+func postboxStatus(a *answer, letGo bool, e *Error, access string) error {
 	var said struct {
 		Status string `json:"status"`
 	}
@@ -163,7 +165,7 @@ func postboxStatus(a *answer, letGo bool, e *Error) error {
 	}
 	e.Class, e.what = Passing, "digi.me's answer does not say that the file was delivered"
 	if said.Status != "" {
-		e.what += ", but: " + clean(said.Status)
+		e.what += ", but: " + clean(said.Status, access)
 	}
 	return e
 }

@@ -79,7 +79,7 @@ func (c *Client) List(ctx context.Context, k Contract, access, session string) (
 	switch list.State {
 	case ReadPending, ReadRunning, ReadPartial, ReadCompleted:
 	default:
-		return FileList{}, misread(opList, "its state is not known: "+clean(list.State, session))
+		return FileList{}, misread(opList, "its state is not known: "+clean(list.State, access, session))
 	}
 	for _, f := range said.Files {
 		if f.Name == "" {

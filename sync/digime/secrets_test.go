@@ -14,10 +14,13 @@ import (
 
 // Whatever a server throws back at us, no secret gets into an error or the log.
 func TestSecretsStayHere(t *testing.T) {
-	const access, refresh = "ACCESS-s3cr3t-0123456789", "REFRESH-s3cr3t-0123456789"
+	const access, refresh, session = "ACCESS-s3cr3t-0123456789", "REFRESH-s3cr3t-0123456789", "SESSION-s3cr3t-0123456789"
 	secretsOf := func(r *http.Request) string { // a server can only throw back what it was sent
 		if strings.HasSuffix(r.URL.Path, "oauth/token") {
 			return access + " " + refresh
+		}
+		if strings.Contains(r.URL.Path, session) {
+			return access + " " + session
 		}
 		return access
 	}
@@ -55,6 +58,13 @@ func TestSecretsStayHere(t *testing.T) {
 		"token that is none": func(w http.ResponseWriter, r *http.Request) {
 			answerJSON(w, 200, map[string]any{"token": r.Header.Get("Authorization") + access + refresh})
 		},
+		"status": func(w http.ResponseWriter, r *http.Request) {
+			answerJSON(w, 200, map[string]any{"status": secretsOf(r) + r.Header.Get("Authorization")})
+		},
+		"state and compression": func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("X-Metadata", base64.URLEncoding.EncodeToString(fmt.Appendf(nil, `{"metadata":{},"compression":"%s"}`, secretsOf(r))))
+			answerJSON(w, 200, map[string]any{"status": map[string]string{"state": secretsOf(r)}, "x": strings.Repeat("x", 1000)})
+		},
 	}
 	var log lockedBuffer
 	var texts []string
@@ -71,8 +81,15 @@ func TestSecretsStayHere(t *testing.T) {
 		})
 		token := Token{Access: TokenPart{access, 1700000000}, Refresh: TokenPart{refresh, 1700000000}}
 		_, refreshErr := client.Refresh(background(), aContract(), token)
-		pushErr := client.Push(background(), aContract(), access, newUpload([]byte("file-c0ntent")).Upload)
-		for _, err := range []error{refreshErr, pushErr} {
+		_, accountsErr := client.Accounts(background(), aContract(), access)
+		_, triggerErr := client.Trigger(background(), aContract(), access)
+		_, listErr := client.List(background(), aContract(), access, session)
+		_, _, fetchErr := client.Fetch(background(), aContract(), access, session, "name", 1, io.Discard)
+		errs := []error{refreshErr, accountsErr, triggerErr, listErr, fetchErr}
+		for _, push := range ways {
+			errs = append(errs, push(client, background(), aContract(), access, newUpload([]byte("file-c0ntent")).Upload))
+		}
+		for _, err := range errs {
 			texts = append(texts, fmt.Sprintf("%v %+v", err, err))
 		}
 	}
