@@ -17,7 +17,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"digime-sync": main})
+	testscript.Main(m, map[string]func(){"digime-sync": main, "xdg-open": browser, "open": browser, "rundll32": browser})
 }
 
 // TestScript runs the stories of testdata: the command as it is typed.
@@ -30,6 +30,7 @@ func TestScript(t *testing.T) {
 			"fault":  fault,
 			"append": appendTo,
 			"exits":  exits,
+			"ports":  ports, "control": control, "consent": decides,
 		},
 		Setup: func(e *testscript.Env) error {
 			e.Setenv("HOME", e.WorkDir)
@@ -111,16 +112,16 @@ func fault(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 2 {
 		ts.Fatalf("usage: fault DIR JSON")
 	}
-	ts.Check(postFault(filepath.Join(ts.MkAbs(args[0]), "config.yaml"), args[1]))
+	ts.Check(postControl(filepath.Join(ts.MkAbs(args[0]), "config.yaml"), "fail", args[1]))
 }
 
-func postFault(config, body string) error {
+func postControl(config, path, body string) error {
 	cfg, err := LoadConfig(config)
 	if err != nil {
 		return err
 	}
 	root := strings.TrimSuffix(cfg.API.BaseURL, "/v1.7/")
-	resp, err := httpPost(root+"/sandbox/fail", body)
+	resp, err := httpPost(root+"/sandbox/"+path, body)
 	if err != nil {
 		return err
 	}

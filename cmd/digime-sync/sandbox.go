@@ -7,9 +7,11 @@ import (
 	"io/fs"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -124,8 +126,20 @@ func (g *playground) addContract(kind, id string) error {
 	if err != nil {
 		return fmt.Errorf("read key of %s: %w", id, err)
 	}
-	g.server.AddContract(kind, id, &key.PublicKey, "http://localhost:8421/callback")
+	g.server.AddContract(kind, id, &key.PublicKey, g.callback())
 	return nil
+}
+
+// callback is where browsers come back to: the port after the sandbox's own,
+// so that two sandboxes do not share one.
+func (g *playground) callback() string {
+	port := 8420
+	if u, err := url.Parse(g.root); err == nil {
+		if n, err := strconv.Atoi(u.Port()); err == nil && n < 65535 {
+			port = n
+		}
+	}
+	return fmt.Sprintf("http://localhost:%d/callback", port+1)
 }
 
 func (g *playground) addPeople() error {
@@ -158,10 +172,10 @@ api:
   onboard_url: %s
   legacy_base_url: %s
 contracts:
-  clinic-write: {id: clinic-write, private_key_file: clinic-write.key, redirect_uri: "http://localhost:8421/callback"}
-  clinic-read: {id: clinic-read, private_key_file: clinic-read.key, redirect_uri: "http://localhost:8421/callback"}
+  clinic-write: {id: clinic-write, private_key_file: clinic-write.key, redirect_uri: "%[5]s"}
+  clinic-read: {id: clinic-read, private_key_file: clinic-read.key, redirect_uri: "%[5]s"}
 libraries:
-`, playgroundMarker, g.server.BaseURL(g.root), g.server.OnboardURL(g.root), g.server.LegacyBaseURL(g.root))
+`, playgroundMarker, g.server.BaseURL(g.root), g.server.OnboardURL(g.root), g.server.LegacyBaseURL(g.root), g.callback())
 	for _, p := range people {
 		fmt.Fprintf(&b, "  %s: {contract: clinic-write, read_contract: clinic-read, accounts: [%s]}\n", p.name, p.account)
 	}
@@ -188,6 +202,7 @@ and in a third:
   echo '{"mimeType": "text/plain", "accounts": [{"accountId": "P-1001"}]}' > %[2]s/inbox/alice/report.txt.meta.json
   digime-sync --config %[3]s status
   curl %[1]s/sandbox/deliveries
+To ask for consent again, in the browser: digime-sync --config %[3]s authorize bob
 To see it fail: curl -d '{"kind": "push", "do": "refuse", "status": 503}' %[1]s/sandbox/fail
 `, g.root, g.dir, filepath.Join(g.dir, "config.yaml"))
 }

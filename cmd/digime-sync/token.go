@@ -107,7 +107,7 @@ func (a *app) importToken(args []string, otherPerson bool) error {
 	}
 	fmt.Fprintf(a.out, "token of library %s imported; access until %s, consent until %s\n", library, day(tok.Access), day(tok.Refresh))
 	if time.Now().After(time.Unix(tok.Refresh.Expiry, 0)) {
-		return failure(exitHeld, "bring a new token: digime-sync token import "+library+" FILE", "this token's consent has already ended")
+		return failure(exitHeld, engine.ConsentHint(library), "this token's consent has already ended")
 	}
 	return nil
 }
@@ -115,42 +115,54 @@ func (a *app) importToken(args []string, otherPerson bool) error {
 // checkOwner refuses a token by which files would go to the wrong person: one
 // that another library has, or of another user than the library's token before.
 func checkOwner(cfg *Config, v *store.Vault, library string, tok digime.Token, otherPerson bool) error {
-	names, err := v.List()
-	if err != nil {
-		return fmt.Errorf("list tokens: %w", err)
-	}
-	mine, err := cfg.library(library)
+	other, err := ownerElsewhere(cfg, v, library, tok)
 	if err != nil {
 		return err
 	}
-	changed := false
-	for _, name := range names {
-		lib, err := cfg.library(name)
-		if err != nil {
-			continue // not a library of this configuration any more
-		}
-		data, err := v.Load(name)
-		if err != nil {
-			continue // what cannot be read is of no use to anybody
-		}
-		old, err := digime.ParseToken(data)
-		if err != nil {
-			continue
-		}
-		sameUser := old.UserID != "" && old.UserID == tok.UserID
-		switch {
-		case name == library:
-			changed = old.UserID != "" && tok.UserID != "" && !sameUser
-		case old.Refresh.Value == tok.Refresh.Value || sameUser && lib.Contract.ID == mine.Contract.ID:
-			return failure(exitError, "check whose token it is; each library needs its own person's",
-				"this token is that of library %s: files of library %s would go to the wrong person; nothing was changed", name, library)
-		}
+	if other != "" {
+		return failure(exitError, "check whose token it is; each library needs its own person's",
+			"this token is that of library %s: files of library %s would go to the wrong person; nothing was changed", other, library)
 	}
-	if changed && !otherPerson {
+	old, err := loadToken(v, library) // one that cannot be read is of no use to anybody
+	if err == nil && old.UserID != "" && tok.UserID != "" && old.UserID != tok.UserID && !otherPerson {
 		return failure(exitError, "check whose token it is; if the library is really another person's from now on: --other-person",
 			"this token is another person's than the one library %s has: nothing was changed", library)
 	}
 	return nil
+}
+
+// ownerElsewhere names another library of the configuration that this token, or
+// this person's consent to the same contract, belongs to; "" if none does.
+func ownerElsewhere(cfg *Config, v *store.Vault, library string, tok digime.Token) (other string, err error) {
+	names, _ := v.List() // files that are damaged are not among them: nobody can use them, and a new token mends that
+	mine, err := cfg.library(library)
+	if err != nil {
+		return "", err
+	}
+	for _, name := range names {
+		lib, err := cfg.library(name)
+		if err != nil || name == library {
+			continue // not a library of this configuration any more, or this one
+		}
+		old, err := loadToken(v, name)
+		if err != nil {
+			continue // what cannot be read is of no use to anybody
+		}
+		sameUser := old.UserID != "" && old.UserID == tok.UserID
+		if old.Refresh.Value == tok.Refresh.Value || sameUser && lib.Contract.ID == mine.Contract.ID {
+			return name, nil
+		}
+	}
+	return "", nil
+}
+
+// loadToken reads a token of the vault. Errors are Vault.Load's and ParseToken's.
+func loadToken(v *store.Vault, name string) (digime.Token, error) {
+	data, err := v.Load(name)
+	if err != nil {
+		return digime.Token{}, err
+	}
+	return digime.ParseToken(data)
 }
 
 func day(p digime.TokenPart) string { return time.Unix(p.Expiry, 0).Local().Format("2006-01-02 15:04") }
@@ -218,7 +230,7 @@ func (a *app) refreshTokens(libraries []string) error {
 func refreshFailure(library string, err error) error {
 	var api *digime.Error
 	if errors.As(err, &api) && api.Class == digime.ConsentGone {
-		return failure(exitHeld, "bring a new token: digime-sync token import "+library+" FILE", "refresh token of library %s: the consent has ended: %w", library, err)
+		return failure(exitHeld, engine.ConsentHint(library), "refresh token of library %s: the consent has ended: %w", library, err)
 	}
 	return fmt.Errorf("refresh token of library %s: %w", library, err)
 }
@@ -253,12 +265,21 @@ func (a *app) listTokens(asJSON bool) error {
 	}
 	fmt.Fprintf(a.out, "%-20s %-8s %-17s %s\n", "LIBRARY", "STATE", "ACCESS UNTIL", "CONSENT UNTIL")
 	for _, l := range list {
-		fmt.Fprintf(a.out, "%-20s %-8s %-17s %s\n", plain(l.Name), l.State, minute(l.AccessExpires), minute(l.RefreshExpires))
+		fmt.Fprintf(a.out, "%-20s %-8s %-17s %s\n", tokenName(l.Name), l.State, minute(l.AccessExpires), minute(l.RefreshExpires))
 		if l.Hint != "" {
 			fmt.Fprintf(a.out, "%-20s do: %s\n", "", l.Hint)
 		}
 	}
 	return nil
+}
+
+// tokenName shows people which of a library's tokens it is.
+func tokenName(token string) string {
+	library, read := engine.TokenLibrary(token)
+	if read {
+		return plain(library) + " (read)"
+	}
+	return plain(library)
 }
 
 func minute(t *time.Time) string {

@@ -49,7 +49,7 @@ func (cfg *Config) library(name string) (engine.Library, error) {
 		return l, nil
 	}
 	for _, f := range cfg.Folders {
-		if f.Contract != "" && (f.Library == engine.BySubfolder || f.Library == name) {
+		if f.Contract != "" && (f.Library == engine.BySubfolder && checkLibraryName(name) == nil || f.Library == name) {
 			return engine.Library{Name: name, Contract: cfg.contract(f.Contract)}, nil
 		}
 	}

@@ -71,7 +71,7 @@ func (e *Engine) lookAfter(ctx context.Context, lib Library, k *upkeep, now time
 	}
 	if keepAliveDue(tok, k.tried, now) {
 		k.tried = now
-		_, err := e.Refresh(ctx, lib, func(t digime.Token) bool { return t == tok })
+		_, err := e.Refresh(ctx, lib, func(t digime.Token) bool { return t.Refresh == tok.Refresh })
 		var api *digime.Error
 		switch {
 		case err == nil:
@@ -87,7 +87,7 @@ func (e *Engine) lookAfter(ctx context.Context, lib Library, k *upkeep, now time
 		return nil
 	}
 	k.warned = days
-	e.Log.Warn("the consent for a library ends soon", "library", lib.Name, "ends", time.Unix(tok.Refresh.Expiry, 0), "hint", consentHold(lib.Name, "").Hint)
+	e.Log.Warn("the consent for a library ends soon", "library", lib.Name, "ends", time.Unix(tok.Refresh.Expiry, 0), "hint", ConsentHint(lib.Name))
 	return e.Store.Audit("consent ends soon", store.File{Library: lib.Name})
 }
 

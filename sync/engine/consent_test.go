@@ -57,7 +57,8 @@ func TestIdleConsentIsKeptAlive(t *testing.T) {
 		must(t, r.vault.Save(library, token))
 		return token
 	}
-	old := save("alice")
+	old := bytes.Replace(save("alice"), []byte("{"), []byte(`{"postbox":{"id":"B","publicKey":"PEM"},`), 1)
+	must(t, r.vault.Save("alice", old)) // with all that a token can hold
 	save("bob")
 	r.api.KillRefresh(r.users["bob"])
 	known := map[string]*upkeep{}

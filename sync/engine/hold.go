@@ -22,7 +22,7 @@ func (e *Engine) holdFor(lib Library, api *digime.Error) (store.Hold, bool) {
 	case digime.ClientRefused:
 		h.Reason, h.Hint = "digi.me does not accept this version of digime-sync any more: "+said(api), "install the newest version"
 	case digime.Reauthorize:
-		h.Reason, h.Hint = "the account at the provider must be authorized again: "+said(api), "let the person authorize the account again, then bring the new token: digime-sync token import "+lib.Name+" FILE"
+		h.Reason, h.Hint = "the account at the provider must be authorized again: "+said(api), "let the person authorize the account again: "+ConsentHint(lib.Name)
 	default:
 		return store.Hold{}, false
 	}

@@ -213,8 +213,8 @@ func (e *Engine) libraryStatus(holds map[string]store.Hold, queued map[string]in
 	slices.Sort(names)
 	list := []LibraryStatus{}
 	for _, name := range slices.Compact(names) {
-		if name == "" {
-			continue // files whose sidecar does not say yet
+		if _, read := TokenLibrary(name); read || name == "" {
+			continue // a further token of a library; files whose sidecar does not say yet
 		}
 		l := TokenStatus(e.Vault, name)
 		if h, held := holds[name]; held {
@@ -226,7 +226,7 @@ func (e *Engine) libraryStatus(holds map[string]store.Hold, queued map[string]in
 	return list, nil
 }
 
-// TokenStatus tells how a library's token stands in the vault.
+// TokenStatus tells how a token in the vault stands: a library's, or its ReadToken.
 func TokenStatus(v *store.Vault, library string) LibraryStatus {
 	l := LibraryStatus{Name: library, State: "ok"}
 	data, err := v.Load(library)
@@ -236,19 +236,19 @@ func TokenStatus(v *store.Vault, library string) LibraryStatus {
 	}
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		l.State, l.Reason, l.Hint = "none", errNoToken.Error(), consentHold(library, "").Hint
+		l.State, l.Reason, l.Hint = "none", errNoToken.Error(), ConsentHint(library)
 		return l
 	case err != nil:
-		l.State, l.Reason, l.Hint = "damaged", err.Error(), consentHold(library, "").Hint
+		l.State, l.Reason, l.Hint = "damaged", err.Error(), ConsentHint(library)
 		return l
 	}
 	l.AccessExpires, l.RefreshExpires = expiry(tok.Access), expiry(tok.Refresh)
 	if now := time.Now(); now.Before(*l.RefreshExpires) && warningDue(tok, now) > 0 {
 		l.Reason = "the consent ends on " + l.RefreshExpires.Local().Format("2006-01-02 15:04")
-		l.Hint = consentHold(library, "").Hint
+		l.Hint = ConsentHint(library)
 	}
 	if time.Now().After(*l.RefreshExpires) {
-		l.State, l.Reason, l.Hint = "expired", "the consent has ended: the refresh token has expired", consentHold(library, "").Hint
+		l.State, l.Reason, l.Hint = "expired", "the consent has ended: the refresh token has expired", ConsentHint(library)
 	}
 	return l
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"strings"
 	"time"
 
 	"github.com/digime-sync/digime-sync/store"
@@ -137,10 +138,30 @@ func (e *Engine) saveToken(library string, t digime.Token) error {
 	return nil
 }
 
+// readSuffix marks the token of a read contract. No library's name holds a
+// slash, so that none can be taken for one.
+const readSuffix = "/read"
+
+// ReadToken is the name under which the vault holds the token of a library's
+// read contract; that of its write contract is held under the library's own.
+func ReadToken(library string) string { return library + readSuffix }
+
+// TokenLibrary returns whose a token in the vault is, and whether it is the one
+// of the library's read contract.
+func TokenLibrary(token string) (library string, read bool) {
+	return strings.CutSuffix(token, readSuffix)
+}
+
+// ConsentHint is what to type where a token in the vault has to be replaced.
+func ConsentHint(token string) string {
+	library, read := TokenLibrary(token)
+	if read {
+		return "digime-sync authorize " + library + " --read"
+	}
+	return "digime-sync authorize " + library + "   (or bring a token: digime-sync token import " + library + " FILE)"
+}
+
 // consentHold is a lane's hold for want of consent.
 func consentHold(library, reason string) store.Hold {
-	return store.Hold{
-		Library: library, Reason: reason, Since: time.Now(),
-		Hint: "bring a new token: digime-sync token import " + library + " FILE",
-	}
+	return store.Hold{Library: library, Reason: reason, Hint: ConsentHint(library), Since: time.Now()}
 }
