@@ -34,6 +34,10 @@ func (cfg *Config) libraries() map[string]engine.Library {
 	m := map[string]engine.Library{}
 	for name, l := range cfg.Libraries {
 		lib := engine.Library{Name: name, Contract: cfg.contract(l.Contract), Accounts: l.Accounts}
+		if l.ReadContract != "" {
+			read := cfg.contract(l.ReadContract)
+			lib.Read = &read
+		}
 		if l.Postbox != nil {
 			lib.Postbox = &digime.PostboxAddress{ID: l.Postbox.ID, Key: l.Postbox.PublicKey}
 		}

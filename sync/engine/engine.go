@@ -75,6 +75,7 @@ type Folder struct {
 type Library struct {
 	Name     string
 	Contract digime.Contract
+	Read     *digime.Contract       // by which it can be read back, with the token ReadToken names; nil: none
 	Accounts []string               // the only accounts a sidecar may name; empty: any
 	Postbox  *digime.PostboxAddress // for PushPostbox; nil: the one that came with the token
 }
@@ -98,6 +99,7 @@ type Engine struct {
 	watcher *watcher.Watcher
 	folders map[string]*Folder
 	signal  chan struct{} // woken is not empty
+	pause   time.Duration // after the first question about a reading, and after a failed one
 
 	mu         sync.Mutex
 	running    bool                    // by Run: what the watcher says of folders means something
@@ -114,6 +116,7 @@ func New(o Options) *Engine {
 		Options: o,
 		folders: map[string]*Folder{},
 		signal:  make(chan struct{}, 1),
+		pause:   firstPause,
 		woken:   map[string]bool{}, unsaved: map[string]digime.Token{}, diverted: map[string]string{},
 		unfinished: map[string]string{},
 	}

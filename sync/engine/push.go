@@ -18,7 +18,6 @@ import (
 )
 
 const (
-	mostDoubts  = 3               // about one file, then a person decides
 	answerGrace = 3 * time.Second // for the answer to a whole body, when the service stops
 	heldRetry   = time.Hour       // for files and lanes held for a reason that may pass at the service
 )
@@ -52,6 +51,9 @@ func (e *Engine) carry(ctx context.Context, f store.File) outcome {
 		return o
 	}
 	p := &push{engine: e, folder: folder, file: f, desc: d, outcome: o}
+	if f.Doubts > 0 && !f.Again && p.settleDoubt(ctx) {
+		return p.outcome
+	}
 	p.run(ctx)
 	return p.outcome
 }
@@ -150,7 +152,7 @@ func (p *push) run(ctx context.Context) {
 		errors.As(err, &api)
 		switch {
 		case err == nil:
-			p.delivered(ctx)
+			p.delivered(ctx, p.file.Doubts > 0, "")
 			return
 		case try == 1 && api != nil && api.Class == digime.TokenExpired:
 			rejected = access
@@ -162,12 +164,12 @@ func (p *push) run(ctx context.Context) {
 	}
 }
 
-// attempt writes the intent down and pushes. ok is false when there is nothing
-// to push (delivered meanwhile) or the store failed with err.
-func (p *push) attempt(ctx context.Context, access string) (ok bool, err error) {
+// begin writes the intent down; released says that the whole body may leave
+// without a further step. ok is false when there is nothing to push (delivered
+// meanwhile) or the store failed with err.
+func (p *push) begin(released bool) (ok bool, err error) {
 	e := p.engine
-	small := p.file.Sig.Size <= digime.LastChunk // nothing leaves before the last chunk
-	f, proceed, err := e.Store.Begin(p.file.Path, time.Now(), small)
+	f, proceed, err := e.Store.Begin(p.file.Path, time.Now(), released)
 	switch {
 	case errors.Is(err, store.ErrSameContent):
 		return false, nil // its turn comes when the other's outcome is known
@@ -180,6 +182,17 @@ func (p *push) attempt(ctx context.Context, access string) (ok bool, err error) 
 		return false, e.Store.Defer(f, time.Now())
 	}
 	p.file = f
+	return true, nil
+}
+
+// attempt pushes, once the intent is written down; ok and err are begin's, or
+// err is what became of the push.
+func (p *push) attempt(ctx context.Context, access string) (ok bool, err error) {
+	small := p.file.Sig.Size <= digime.LastChunk // nothing leaves before the last chunk
+	if ok, err := p.begin(small); !ok {
+		return false, err
+	}
+	e, f := p.engine, p.file
 	upload := digime.Upload{Descriptor: p.desc.descriptor, Size: f.Sig.Size, Open: func() (io.ReadCloser, error) { return watcher.Open(f.Path) }}
 	if _, err := hex.Decode(upload.SHA256[:], []byte(f.SHA256)); err != nil {
 		return false, fmt.Errorf("record of the file: %w", err)
@@ -232,12 +245,13 @@ func untilReleased(ctx context.Context) (_ context.Context, release func() error
 	return pushCtx, release, func() { undo(); cancel(nil) }
 }
 
-// delivered records the success, then does what comes after.
-func (p *push) delivered(ctx context.Context) {
+// delivered records the success, then does what comes after. doubtful says that
+// the file may have arrived twice, reason what is special about the delivery.
+func (p *push) delivered(ctx context.Context, doubtful bool, reason string) {
 	e, f, now := p.engine, p.file, time.Now()
 	p.outcome.answers = true
-	f.State, f.DeliveredAt, f.UpdatedAt, f.Doubtful = store.Delivered, now, now, f.Doubts > 0
-	f.Reason, f.Hint, f.Code, f.Message, f.NextAttempt = "", "", "", "", time.Time{}
+	f.State, f.DeliveredAt, f.UpdatedAt, f.Doubtful = store.Delivered, now, now, doubtful
+	f.Reason, f.Hint, f.Code, f.Message, f.NextAttempt = reason, "", "", "", time.Time{}
 	if f.Doubtful {
 		f.Reason = "an earlier attempt's answer was lost: it may have arrived twice"
 	}
@@ -399,43 +413,4 @@ func (p *push) deferTo(f store.File, state store.State, reason, hint string, due
 		p.outcome.fault = fmt.Errorf("record attempt: %w", err)
 	}
 	p.file = f
-}
-
-// doubtAfterCrash handles a file whose last push may have been whole when the
-// service died: nobody recorded an answer. stop says that it is not to be
-// pushed now.
-func (e *Engine) doubtAfterCrash(folder *Folder, f *store.File) (stop bool, err error) {
-	if !f.Begun || !f.Released {
-		return false, nil
-	}
-	p := &push{engine: e, folder: folder, file: *f}
-	p.doubt(errors.New("the service was stopped before the answer came"), nil)
-	*f = p.file
-	return f.State == store.Held, p.outcome.fault
-}
-
-// doubt records that the whole file may have arrived although no answer came.
-func (p *push) doubt(err error, api *digime.Error) {
-	f := p.file
-	f.Doubts++
-	f.Begun, f.Released = false, false
-	p.outcome.failed = true
-	reason := "the whole file was sent, but no answer came: it may have arrived"
-	if f.Doubts >= mostDoubts || p.folder.InDoubt == "hold" {
-		v := &verdict{state: store.Held, reason: reason, hint: "look into the library; to send it again: digime-sync push --again " + f.Path}
-		p.file = f
-		p.file.State = store.Held
-		p.outcome.fault = errors.Join(p.engine.settleVerdict(f, v), p.engine.Store.Audit("in doubt", f))
-		return
-	}
-	p.engine.Log.Warn("the answer to a whole file was lost, it is sent again", p.engine.file(f.Path), "library", f.Library, "err", cause(err, api))
-	p.deferTo(f, store.Retrying, reason, "nothing to do: it is sent again, and the receipt will say that it may be double", time.Now().Add(backoff(f.Attempts)))
-	p.outcome.fault = errors.Join(p.outcome.fault, p.engine.Store.Audit("in doubt", p.file))
-}
-
-func cause(err error, api *digime.Error) error {
-	if api != nil {
-		return api
-	}
-	return err
 }

@@ -1,0 +1,230 @@
+package engine
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"io"
+	"slices"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/digime-sync/digime-sync/store"
+	"github.com/digime-sync/digime-sync/sync/digime"
+	"github.com/digime-sync/digime-sync/watcher"
+)
+
+// A file is in doubt when the whole of it was sent and no answer came. The
+// service cannot tell a file that comes twice; with a read contract the library
+// can be asked what has arrived.
+const (
+	mostDoubts  = 3               // about one file, then a person decides
+	askPatience = 5 * time.Minute // for all that is asked about one file
+	doubtMargin = 24 * time.Hour  // by which clocks, or a wait for the sidecar, may make a file look older than its place in the queue
+)
+
+// doubtAfterCrash handles a file whose last push may have been whole when the
+// service died: nobody recorded an answer. stop says that it is not to be
+// pushed now.
+func (e *Engine) doubtAfterCrash(folder *Folder, f *store.File) (stop bool, err error) {
+	if !f.Begun || !f.Released {
+		return false, nil
+	}
+	p := &push{engine: e, folder: folder, file: *f}
+	p.doubt(errors.New("the service was stopped before the answer came"), nil)
+	*f = p.file
+	return f.State == store.Held, p.outcome.fault
+}
+
+const inDoubt = "the whole file was sent, but no answer came: it may have arrived"
+
+// doubt records that the whole file may have arrived although no answer came.
+func (p *push) doubt(err error, api *digime.Error) {
+	e := p.engine
+	p.file.Doubts++
+	p.file.Begun, p.file.Released = false, false
+	p.outcome.failed = true
+	asks := e.canAsk(p.folder, p.file)
+	if p.undecided() && !asks {
+		p.holdInDoubt()
+		p.outcome.fault = errors.Join(p.outcome.fault, e.Store.Audit("in doubt", p.file))
+		return
+	}
+	what, hint := "it is sent again", "nothing to do: it is sent again, and the receipt will say that it may be double"
+	if asks {
+		what, hint = "the library is asked for it", "nothing to do: the library is asked whether it has arrived"
+	}
+	e.Log.Warn("the answer to a whole file was lost, "+what, e.file(p.file.Path), "library", p.file.Library, "err", cause(err, api))
+	p.deferTo(p.file, store.Retrying, inDoubt, hint, time.Now().Add(backoff(p.file.Attempts)))
+	p.outcome.fault = errors.Join(p.outcome.fault, e.Store.Audit("in doubt", p.file))
+}
+
+// undecided says whether a person must decide about a file in doubt, as long
+// as nothing else tells whether it has arrived.
+func (p *push) undecided() bool {
+	return p.file.Doubts >= mostDoubts || p.folder.InDoubt == "hold"
+}
+
+// holdInDoubt leaves a file in doubt to a person.
+func (p *push) holdInDoubt() {
+	p.file.State = store.Held
+	v := &verdict{state: store.Held, reason: inDoubt, hint: "look into the library; to send it again: digime-sync push --again " + p.file.Path}
+	p.outcome.fault = p.engine.settleVerdict(p.file, v)
+}
+
+func cause(err error, api *digime.Error) error {
+	if api != nil {
+		return api
+	}
+	return err
+}
+
+// canAsk says whether a library can be asked if it has a file that is in
+// doubt. One that a person has sent again is not asked for: an equal one may
+// have been there before.
+func (e *Engine) canAsk(folder *Folder, f store.File) bool {
+	lib := e.Libraries[f.Library]
+	if lib.Read == nil || f.Again || folder.Push == PushProvider {
+		return false
+	}
+	_, err := e.token(ReadToken(lib.Name))
+	return err == nil
+}
+
+// settleDoubt decides about a file in doubt, before it is sent again: what is
+// found in its library has arrived. Without a finding it is as the folder says;
+// true when there is nothing to push now.
+func (p *push) settleDoubt(ctx context.Context) bool {
+	e, f := p.engine, p.file
+	if e.canAsk(p.folder, f) {
+		found, err := p.findInLibrary(ctx)
+		switch {
+		case ctx.Err() != nil:
+			p.deferTo(f, store.Queued, "", "", time.Now())
+			return true
+		case found:
+			p.foundInLibrary(ctx)
+			return true
+		case err != nil:
+			e.Log.Warn("the library could not be asked whether a file in doubt has arrived", e.file(f.Path), "library", f.Library, "err", err)
+		default:
+			e.Log.Info("a file in doubt is not in the library", e.file(f.Path), "library", f.Library)
+		}
+	}
+	if p.undecided() {
+		p.holdInDoubt()
+		return true
+	}
+	return false
+}
+
+// errFound ends the search.
+var errFound = errors.New("found")
+
+// findInLibrary looks for the file among those that have come since it was
+// queued: same content, reference and accounts.
+func (p *push) findInLibrary(ctx context.Context) (bool, error) {
+	ctx, cancel := context.WithTimeout(ctx, askPatience)
+	defer cancel()
+	reading, err := p.engine.Read(ctx, p.desc.library, func(digime.FileList) {})
+	if err != nil {
+		return false, err
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(ReadsAtOnce)
+	for _, remote := range candidates(reading.List.Files, p.file.QueuedAt.Add(-doubtMargin)) {
+		g.Go(func() error {
+			same, err := p.same(ctx, reading, remote)
+			if same {
+				return errFound
+			}
+			return err
+		})
+	}
+	err = g.Wait()
+	if errors.Is(err, errFound) {
+		return true, nil
+	}
+	return false, err
+}
+
+// candidates are the files that may have come at or after a time, the newest
+// first.
+func candidates(files []digime.RemoteFile, from time.Time) []digime.RemoteFile {
+	list := slices.DeleteFunc(slices.Clone(files), func(f digime.RemoteFile) bool { return !f.Updated.IsZero() && f.Updated.Before(from) })
+	slices.SortStableFunc(list, func(a, b digime.RemoteFile) int { return cmp.Compare(b.Updated.UnixNano(), a.Updated.UnixNano()) })
+	return list
+}
+
+// same says whether a file of the library is the one that was sent. A file
+// that cannot be read back is not: its error says something of that one alone.
+func (p *push) same(ctx context.Context, r *Reading, remote digime.RemoteFile) (bool, error) {
+	own, err := watcher.Open(p.file.Path)
+	if err != nil {
+		return false, err
+	}
+	defer own.Close()
+	c := &comparer{own: own}
+	m, err := r.Fetch(ctx, remote.Name, p.file.Sig.Size, func() (io.Writer, error) {
+		c.sum = sha256.New()
+		_, err := own.Seek(0, io.SeekStart)
+		return c, err
+	})
+	var api *digime.Error
+	switch {
+	case errors.Is(err, errOther):
+		return false, nil
+	case errors.As(err, &api) && (api.Class == digime.BadAnswer || api.Class == digime.Refused):
+		return false, nil
+	case err != nil:
+		return false, err
+	}
+	d := p.desc.descriptor
+	return hex.EncodeToString(c.sum.Sum(nil)) == p.file.SHA256 && slices.Equal(m.Reference, d.Reference) && sameAccounts(m.Accounts, d.Accounts), nil
+}
+
+// sameAccounts compares accounts without regard to their order; a service that
+// gives none back says nothing against it.
+func sameAccounts(theirs, ours []digime.Account) bool {
+	byID := func(a, b digime.Account) int { return cmp.Compare(a.AccountID, b.AccountID) }
+	return len(theirs) == 0 || slices.Equal(slices.SortedFunc(slices.Values(theirs), byID), slices.SortedFunc(slices.Values(ours), byID))
+}
+
+// errOther stops a file that differs from ours at once.
+var errOther = errors.New("it is another file")
+
+// comparer hashes what is written to it as long as it is what own holds.
+type comparer struct {
+	own io.Reader
+	buf []byte
+	sum interface {
+		io.Writer
+		Sum([]byte) []byte
+	}
+}
+
+func (c *comparer) Write(b []byte) (int, error) {
+	if len(c.buf) < len(b) {
+		c.buf = make([]byte, len(b))
+	}
+	n, err := io.ReadFull(c.own, c.buf[:len(b)])
+	if err != nil || !bytes.Equal(b, c.buf[:n]) {
+		return 0, errOther
+	}
+	return c.sum.Write(b)
+}
+
+// foundInLibrary records the delivery of a file that has arrived after all.
+func (p *push) foundInLibrary(ctx context.Context) {
+	ok, err := p.begin(false)
+	if !ok {
+		p.outcome.fault = err
+		return
+	}
+	p.file.Attempts-- // nothing was sent
+	p.delivered(ctx, false, "found in the library after an answer was lost")
+}
