@@ -1,5 +1,6 @@
 // Package digime speaks the digi.me API as far as pushing files needs it:
-// it pushes files to libraries and keeps user access tokens alive.
+// it pushes files to libraries, providers and postboxes, asks for consent and
+// keeps user access tokens alive, and reads back what was pushed.
 //
 // Every request is signed anew with the contract's private key (JWT, PS512) and
 // nothing the service says about tokens is believed before its own signature is

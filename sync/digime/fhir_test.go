@@ -133,7 +133,7 @@ func (l *letters) Read(p []byte) (int, error) {
 func TestCheckFHIRIsFlat(t *testing.T) {
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
-	if err := CheckFHIR(long(256 << 20)); err != nil {
+	if err := CheckFHIR(long(64 << 20)); err != nil {
 		t.Fatal(err)
 	}
 	runtime.ReadMemStats(&after)

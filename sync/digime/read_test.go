@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"reflect"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -153,12 +154,12 @@ func TestReadingEnds(t *testing.T) {
 // Go's transport would send a GET again, with the very same nonce, where a
 // connection that it kept breaks off.
 func TestSignedGetIsSentOnce(t *testing.T) {
-	requests := 0
+	var requests atomic.Int64
 	client := serve(t, func(w http.ResponseWriter, r *http.Request) {
 		if len(r.TransferEncoding) != 0 || r.ContentLength != 0 {
 			t.Errorf("%s has a body: %v, %d", r.Method, r.TransferEncoding, r.ContentLength)
 		}
-		if requests++; requests == 1 {
+		if requests.Add(1) == 1 {
 			answerJSON(w, 200, []any{})
 			return
 		}
@@ -171,8 +172,8 @@ func TestSignedGetIsSentOnce(t *testing.T) {
 	wantError(t, accounts(), Passing, "broke off")
 	_, _, err := fetch(client, "file", noLimit, io.Discard)
 	wantError(t, err, Passing)
-	if requests != 3 {
-		t.Errorf("%d requests for three calls", requests)
+	if n := requests.Load(); n != 3 {
+		t.Errorf("%d requests for three calls", n)
 	}
 }
 
