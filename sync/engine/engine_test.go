@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -336,6 +337,9 @@ func TestStrangeNames(t *testing.T) {
 	r.start()
 	names := []string{"with space.txt", "-dash.txt", "line\nbreak.txt", "caf\u00e9.txt", "cafe\u0301.txt", "Case.txt", "case.txt",
 		strings.Repeat("n", 245), "bad\xff\xfebytes.txt", "100%.txt", "ünï.txt"}
+	if runtime.GOOS != "linux" { // what no other system's disks can tell apart or hold
+		names = []string{"with space.txt", "-dash.txt", "caf\u00e9.txt", strings.Repeat("n", 240), "100%.txt"}
+	}
 	var paths []string
 	for i, name := range names {
 		paths = append(paths, r.drop("alice", name, fmt.Sprint("content ", i)))
