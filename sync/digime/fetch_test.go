@@ -305,10 +305,10 @@ func BenchmarkFetch64MiB(b *testing.B) {
 	benchmarkFetch(b, "", content, 64<<20)
 }
 
-func BenchmarkFetchGzip16MiB(b *testing.B) {
+func BenchmarkFetchGzip18MiB(b *testing.B) {
 	benchmarkFetch(b, "gzip", gzipped(bytes.Repeat([]byte(`{"a":"some text"},`), 1<<20)), 18<<20)
 }
 
-func BenchmarkFetchBrotli16MiB(b *testing.B) {
+func BenchmarkFetchBrotli18MiB(b *testing.B) {
 	benchmarkFetch(b, "brotli", brotlied(bytes.Repeat([]byte(`{"a":"some text"},`), 1<<20)), 18<<20)
 }
