@@ -86,3 +86,42 @@ func TestIdleConsentIsKeptAlive(t *testing.T) {
 	}
 	r.open()
 }
+
+// A refreshed token that could not be saved is saved later, but never over one
+// that somebody has brought meanwhile.
+func TestUnsavedTokenGivesWay(t *testing.T) {
+	r := newRig(t, nil, "alice")
+	stamp, err := r.vault.Changed("alice")
+	must(t, err)
+	refreshed := digime.Token{Access: digime.TokenPart{Value: "a", Expiry: 2e9}, Refresh: digime.TokenPart{Value: "r", Expiry: 2e9}}
+	r.engine.unsaved["alice"] = unsaved{refreshed, stamp}
+	if got, err := r.engine.token("alice"); err != nil || got != refreshed || len(r.engine.unsaved) != 0 {
+		t.Errorf("%v, %v, %d left", got, err, len(r.engine.unsaved))
+	}
+	brought := refreshed
+	brought.Refresh.Value = "brought"
+	must(t, r.engine.saveToken("alice", brought))
+	r.engine.unsaved["alice"] = unsaved{refreshed, stamp}
+	if got, err := r.engine.token("alice"); err != nil || got != brought {
+		t.Errorf("%v, %v", got, err)
+	}
+}
+
+// A lane that is held for a consent that has ended waits for another token than
+// the one its own refresh has saved anew: it does not ask again and again.
+func TestHeldLaneWaitsForAnotherToken(t *testing.T) {
+	r := newRig(t, nil, "alice")
+	r.api.ExpireAccess(r.users["alice"])
+	r.api.KillRefresh(r.users["alice"])
+	path := r.drop("alice", "one.txt", "one")
+	must(t, r.engine.Once(t.Context()))
+	f, ok, err := r.store.Get(path)
+	if err != nil || !ok || f.State != store.Held {
+		t.Fatalf("%+v, %v", f, err)
+	}
+	o := r.engine.carry(t.Context(), f)
+	stamp, err := r.vault.Changed("alice")
+	if err != nil || o.hold == nil || o.stamp != stamp {
+		t.Errorf("%+v, stamp %q, %v", o, stamp, err)
+	}
+}

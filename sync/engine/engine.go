@@ -102,12 +102,12 @@ type Engine struct {
 	pause   time.Duration // after the first question about a reading, and after a failed one
 
 	mu         sync.Mutex
-	running    bool                    // by Run: what the watcher says of folders means something
-	woken      map[string]bool         // lanes with something new to push; true: forget their pause
-	unsaved    map[string]digime.Token // refreshed, but the vault could not be written yet
-	diverted   map[string]string       // folder → where its notes go instead
-	unfinished map[string]string       // path → why its after-action waits
-	trouble    string                  // what stops the whole service, "" when nothing does
+	running    bool               // by Run: what the watcher says of folders means something
+	woken      map[string]bool    // lanes with something new to push; true: forget their pause
+	unsaved    map[string]unsaved // refreshed, but the vault could not be written yet
+	diverted   map[string]string  // folder → where its notes go instead
+	unfinished map[string]string  // path → why its after-action waits
+	trouble    string             // what stops the whole service, "" when nothing does
 }
 
 // New returns an engine that does nothing until Run, Once or Push is called.
@@ -117,7 +117,7 @@ func New(o Options) *Engine {
 		folders: map[string]*Folder{},
 		signal:  make(chan struct{}, 1),
 		pause:   firstPause,
-		woken:   map[string]bool{}, unsaved: map[string]digime.Token{}, diverted: map[string]string{},
+		woken:   map[string]bool{}, unsaved: map[string]unsaved{}, diverted: map[string]string{},
 		unfinished: map[string]string{},
 	}
 	for i := range o.Folders {

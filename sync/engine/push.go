@@ -385,6 +385,10 @@ func (p *push) tokenFailed(ctx context.Context, err error) {
 	f := p.file
 	f.Begun, f.Released = false, false
 	var api *digime.Error
+	var refresh *refreshError
+	if errors.As(err, &refresh) {
+		p.outcome.stamp = refresh.stamp
+	}
 	switch {
 	case ctx.Err() != nil:
 		p.deferTo(f, store.Queued, "", "", time.Now())

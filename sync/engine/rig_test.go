@@ -117,6 +117,9 @@ func (r *rig) consent(library string, access time.Duration) {
 	var named struct{ User struct{ ID string } }
 	must(r.t, json.Unmarshal(token, &named))
 	r.users[library] = named.User.ID
+	unlock, err := r.vault.Lock(library)
+	must(r.t, err)
+	defer unlock()
 	must(r.t, r.vault.Save(library, token))
 }
 

@@ -58,6 +58,10 @@ func (e *Engine) Refresh(ctx context.Context, lib Library, needed func(digime.To
 	if err := e.saveToken(lib.Name, old); err != nil {
 		return "", err
 	}
+	stamp, err := e.Vault.Changed(lib.Name)
+	if err != nil {
+		return "", fmt.Errorf("look at token: %w", err)
+	}
 	graced, done := withGrace(ctx) // a stop must not cost the new token
 	defer done()
 	fresh, err := e.Client.Refresh(graced, lib.Contract, old)
@@ -66,17 +70,28 @@ func (e *Engine) Refresh(ctx context.Context, lib Library, needed func(digime.To
 		fresh, err = e.Client.Refresh(graced, lib.Contract, old)
 	}
 	if err != nil {
-		return "", err
+		return "", &refreshError{err: err, stamp: stamp}
 	}
 	e.Log.Info("token refreshed", "library", lib.Name, "access_expires", time.Unix(fresh.Access.Expiry, 0))
 	e.mu.Lock()
-	e.unsaved[lib.Name] = fresh
+	e.unsaved[lib.Name] = unsaved{fresh, stamp}
 	e.mu.Unlock()
 	if err := e.saveToken(lib.Name, fresh); err != nil {
 		return "", err
 	}
 	return fresh.Access.Value, nil
 }
+
+// refreshError is a refresh that was answered with err, and the stamp of the
+// token in the vault, which the refresh itself had renewed: only another one
+// than that says that somebody has brought a new token.
+type refreshError struct {
+	err   error
+	stamp string
+}
+
+func (e *refreshError) Error() string { return e.err.Error() }
+func (e *refreshError) Unwrap() error { return e.err }
 
 // withGrace returns a context that outlives ctx by answerGrace.
 func withGrace(ctx context.Context) (_ context.Context, done func()) {
@@ -85,14 +100,26 @@ func withGrace(ctx context.Context) (_ context.Context, done func()) {
 	return graced, func() { stop(); cancel() }
 }
 
+// unsaved is a token that was refreshed while the vault could not be written.
+type unsaved struct {
+	token digime.Token
+	stamp string // of the token in the vault that it replaces
+}
+
 // token loads a library's token; one that could be refreshed but not saved is
-// saved first.
+// saved first, unless somebody has brought a newer one by now.
 func (e *Engine) token(library string) (digime.Token, error) {
 	e.mu.Lock()
 	fresh, pending := e.unsaved[library]
 	e.mu.Unlock()
 	if pending {
-		return fresh, e.saveToken(library, fresh)
+		stamp, err := e.Vault.Changed(library)
+		if err != nil {
+			return digime.Token{}, fmt.Errorf("look at token: %w", err)
+		}
+		if stamp == fresh.stamp {
+			return fresh.token, e.saveToken(library, fresh.token)
+		}
 	}
 	data, err := e.Vault.Load(library)
 	if errors.Is(err, fs.ErrNotExist) {
