@@ -112,11 +112,17 @@ func warningDue(t digime.Token, now time.Time) int {
 	return due
 }
 
-// libraryOf returns the library a token is for: one that is listed, or that a
-// folder's contract makes possible without.
+// libraryOf returns the library, with the contract, that a token is for: one that
+// is listed, or that a folder's contract makes possible without.
 func (e *Engine) libraryOf(name string) (Library, bool) {
 	if lib, ok := e.Libraries[name]; ok {
 		return lib, true
+	}
+	if library, read := TokenLibrary(name); read {
+		if lib := e.Libraries[library]; lib.Read != nil {
+			return Library{Name: name, Contract: *lib.Read}, true
+		}
+		return Library{}, false
 	}
 	for i := range e.Folders {
 		f := &e.Folders[i]
