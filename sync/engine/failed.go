@@ -1,0 +1,169 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"strings"
+	"time"
+
+	"github.com/digime-sync/digime-sync/store"
+	"github.com/digime-sync/digime-sync/sync/digime"
+)
+
+// failed sorts out what a broken push means, for the file and for its lane.
+func (p *push) failed(err error, api *digime.Error) {
+	f := p.file
+	if api != nil && api.Doubt {
+		p.doubt(err, api)
+		return
+	}
+	f.Begun, f.Released = false, false
+	if api == nil {
+		p.unsent(f, err)
+		return
+	}
+	f.Code, f.Message = api.Code, api.Message
+	switch api.Class {
+	case digime.Changed:
+		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) {
+			p.outcome.fault = p.engine.lookFailed(p.folder, f, err)
+			return
+		}
+		p.deferTo(f, store.Queued, "the file changed while it was sent", "", time.Now().Add(p.folder.Settle+time.Second))
+	case digime.Refused:
+		p.outcome.answers = true
+		p.outcome.fault = p.engine.settleVerdict(f, &verdict{state: store.Refused, reason: said(api),
+			hint: "correct the file or its sidecar; it is pushed again when either changes", code: api.Code, message: api.Message})
+	case digime.Malformed:
+		p.malformed(f, api)
+	default:
+		p.laneFailed(f, api)
+	}
+}
+
+// malformed handles a request that was called malformed twice, each time with
+// a fresh signature. A wrong clock makes that of every request, so it holds the
+// library, which is tried again every minute; else this file alone is held.
+func (p *push) malformed(f store.File, api *digime.Error) {
+	now := time.Now()
+	if skew, ok := p.engine.Client.Skew(); ok && skew.Abs() > clockTolerance {
+		hold := store.Hold{Library: f.Library, Code: api.Code, Message: api.Message, Since: now,
+			Reason: "digi.me refuses requests because of this machine's clock, which differs from its own by " + skew.Round(time.Second).String(),
+			Hint:   "set this machine's clock; the files go by themselves within a minute then"}
+		p.holdLane(f, hold, now.Add(time.Minute))
+		return
+	}
+	p.outcome.answers = true
+	p.deferTo(f, store.Held, said(api), "check the sidecar; it is tried again in an hour, or with: digime-sync push "+f.Path, now.Add(heldRetry))
+	p.outcome.fault = errors.Join(p.outcome.fault, p.engine.noteOf(f.Path))
+}
+
+// holdLane holds the file's library; until is when it is tried all the same,
+// zero for never.
+func (p *push) holdLane(f store.File, hold store.Hold, until time.Time) {
+	hold.Until = until
+	p.outcome.hold, p.outcome.after = &hold, until
+	p.deferTo(f, store.Held, hold.Reason, hold.Hint, time.Now())
+	p.outcome.fault = errors.Join(p.outcome.fault, p.engine.noteOf(f.Path))
+}
+
+// said is what went wrong in plain words, without the step, which the reader
+// knows.
+func said(api *digime.Error) string { return strings.TrimPrefix(api.Error(), api.Op+": ") }
+
+// unsent handles what is neither the service's nor the file's doing: we stop,
+// the path has other content by now, or the store failed before the last chunk.
+func (p *push) unsent(f store.File, err error) {
+	switch {
+	case errors.Is(err, errStopping), errors.Is(err, context.Canceled):
+		p.deferTo(f, store.Queued, "", "", time.Now())
+	case errors.Is(err, store.ErrNotPushing): // its new content has its own place in the queue
+	default:
+		p.outcome.fault = err
+	}
+}
+
+// laneFailed handles the errors that are about the destination, not the file.
+func (p *push) laneFailed(f store.File, api *digime.Error) {
+	e, now := p.engine, time.Now()
+	if hold, ok := e.holdFor(p.desc.library, api); ok {
+		var until time.Time
+		if api.Class != digime.ConsentGone {
+			until = now.Add(heldRetry)
+		}
+		p.holdLane(f, hold, until)
+		return
+	}
+	p.outcome.failed = true
+	if api.RetryAfter > 0 {
+		p.outcome.after = now.Add(api.RetryAfter)
+	}
+	e.Log.Warn("push failed, it is tried again", e.file(f.Path), "library", f.Library, "status", api.Status, "code", api.Code, "attempts", f.Attempts)
+	due := now.Add(backoff(f.Attempts))
+	if p.outcome.after.After(due) {
+		due = p.outcome.after
+	}
+	p.deferTo(f, store.Retrying, said(api), "nothing to do: it is tried again by itself", due)
+}
+
+// tokenFailed handles an access token that could not be had: nothing was sent.
+func (p *push) tokenFailed(ctx context.Context, err error) {
+	f := p.file
+	f.Begun, f.Released = false, false
+	var api *digime.Error
+	var refresh *refreshError
+	if errors.As(err, &refresh) {
+		p.outcome.stamp = refresh.stamp
+	}
+	switch {
+	case ctx.Err() != nil:
+		p.deferTo(f, store.Queued, "", "", time.Now())
+	case errors.As(err, &api):
+		f.Attempts++
+		f.Code, f.Message = api.Code, api.Message
+		p.laneFailed(f, api)
+	case passingDisk(err):
+		p.outcome.fault = err
+	default:
+		reason := "there is no consent for this library yet"
+		switch {
+		case errors.Is(err, errNoPostbox):
+			reason = err.Error()
+		case !errors.Is(err, errNoToken):
+			reason = "the token of this library cannot be used: " + err.Error()
+		}
+		p.holdLane(f, consentHold(f.Library, reason), time.Time{})
+	}
+}
+
+// deferTo puts the file back into its queue with what is to be said of it.
+func (p *push) deferTo(f store.File, state store.State, reason, hint string, due time.Time) {
+	f.State, f.Reason, f.Hint, f.UpdatedAt = state, reason, hint, time.Now()
+	if err := p.engine.Store.Defer(f, due); err != nil {
+		p.outcome.fault = fmt.Errorf("record attempt: %w", err)
+	}
+	p.file = f
+}
+
+// holdFor returns the hold that an error of the service means for a library,
+// if it needs a person.
+func (e *Engine) holdFor(lib Library, api *digime.Error) (store.Hold, bool) {
+	h := store.Hold{Library: lib.Name, Code: api.Code, Message: api.Message, Since: time.Now()}
+	switch api.Class {
+	case digime.ConsentGone:
+		h = consentHold(lib.Name, "the consent for this library has ended: "+said(api))
+		h.Code, h.Message = api.Code, api.Message
+	case digime.Configuration:
+		h.Reason = "digi.me does not accept our identity or contract: " + said(api)
+		h.Hint = fmt.Sprintf("check application_id, and id and private_key_file of contract %s, in the configuration", lib.Contract.ID)
+	case digime.ClientRefused:
+		h.Reason, h.Hint = "digi.me does not accept this version of digime-sync any more: "+said(api), "install the newest version"
+	case digime.Reauthorize:
+		h.Reason, h.Hint = "the account at the provider must be authorized again: "+said(api), "let the person authorize the account again: "+ConsentHint(lib.Name)
+	default:
+		return store.Hold{}, false
+	}
+	return h, true
+}
