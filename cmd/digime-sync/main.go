@@ -94,7 +94,7 @@ func (a *app) commands() (_ *cobra.Command, ran *bool) {
 	root.PersistentFlags().StringVar(&a.logLevel, "log-level", "", "what the log says: debug, info, warn or error")
 	root.SetUsageTemplate(root.UsageTemplate() + exitCodes)
 	root.AddCommand(a.runCommand(), a.reloadCommand(), a.syncCommand(), a.pushCommand(), a.releaseCommand(), a.statusCommand(), a.checkCommand(),
-		a.authorizeCommand(), a.tokenCommand(), a.sandboxCommand(), a.demoCommand())
+		a.authorizeCommand(), a.tokenCommand(), a.readCommand(), a.sandboxCommand(), a.demoCommand())
 	return root, ran
 }
 
