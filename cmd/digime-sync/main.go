@@ -91,7 +91,7 @@ func (a *app) commands() (_ *cobra.Command, ran *bool) {
 		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: true},
 	}
 	root.PersistentFlags().StringVar(&a.configPath, "config", "", "configuration `FILE` (else $DIGIME_SYNC_CONFIG, else "+DefaultConfigPath()+")")
-	root.PersistentFlags().StringVar(&a.logLevel, "log-level", "", "what the log says: debug, info, warn or error")
+	root.PersistentFlags().StringVar(&a.logLevel, "log-level", "", "least important `LEVEL` the log tells: debug, info, warn or error")
 	root.SetUsageTemplate(root.UsageTemplate() + exitCodes)
 	root.AddCommand(a.runCommand(), a.reloadCommand(), a.syncCommand(), a.pushCommand(), a.releaseCommand(), a.statusCommand(), a.checkCommand(),
 		a.authorizeCommand(), a.tokenCommand(), a.readCommand(), a.sandboxCommand(), a.demoCommand())
@@ -161,6 +161,8 @@ func explain(err error) *cliError {
 	switch {
 	case errors.As(err, &cli):
 		return cli
+	case errors.As(err, &config) && errors.Is(err, os.ErrNotExist):
+		return &cliError{err: err, hint: "write one (README.md shows the smallest), or name another: --config FILE", code: exitConfig}
 	case errors.As(err, &config):
 		return &cliError{err: err, hint: "correct the configuration, then: digime-sync check", code: exitConfig}
 	case errors.As(err, &locked):
