@@ -251,6 +251,9 @@ func (b *readBack) fetch(ctx context.Context, remote digime.RemoteFile) (f backF
 		}
 		return f, "read       " + plain(path), err
 	}
+	if b.verify {
+		return f, "", nil
+	}
 	line = fmt.Sprintf("found      %s  (%d bytes, %s, sha256 %s", plain(f.title()), f.size, plain(f.metadata.MimeType), f.sha256)
 	if len(f.metadata.Tags) > 0 {
 		line += ", tags " + plain(strings.Join(f.metadata.Tags, ", "))

@@ -14,6 +14,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -219,7 +220,8 @@ func taken(path string) bool {
 // what no sidecar may say. The error says why it is none all the same.
 func sidecarText(m digime.Metadata) ([]byte, error) {
 	side := sidecar.Sidecar{Descriptor: sidecar.Descriptor{
-		MimeType: m.MimeType, Reference: m.Reference, Tags: m.Tags, AppID: m.AppID, ProviderName: m.ProviderName, ServiceGroups: m.ServiceGroups,
+		MimeType: m.MimeType, Reference: visible(m.Reference), Tags: visible(m.Tags),
+		AppID: visibleText(m.AppID), ProviderName: visibleText(m.ProviderName), ServiceGroups: m.ServiceGroups,
 	}}
 	if sidecar.CheckMimeType(m.MimeType) != nil {
 		side.MimeType = sidecar.Auto
@@ -234,7 +236,7 @@ func sidecarText(m digime.Metadata) ([]byte, error) {
 	}
 	for _, t := range m.ObjectTypes {
 		if t.Name != "" {
-			side.ObjectTypes = append(side.ObjectTypes, sidecar.ObjectType(t))
+			side.ObjectTypes = append(side.ObjectTypes, sidecar.ObjectType{Name: visibleText(t.Name), References: visible(t.References)})
 		}
 	}
 	var text bytes.Buffer
@@ -248,6 +250,25 @@ func sidecarText(m digime.Metadata) ([]byte, error) {
 		return text.Bytes(), fmt.Errorf("the file is written, but its sidecar cannot be used: %w", err)
 	}
 	return text.Bytes(), nil
+}
+
+// visible is visibleText of each text; nil stays nil.
+func visible(texts []string) []string {
+	list := slices.Clone(texts)
+	for i, text := range list {
+		list[i] = visibleText(text)
+	}
+	return list
+}
+
+// visibleText has no control characters, which sidecars refuse.
+func visibleText(text string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) {
+			return utf8.RuneError
+		}
+		return r
+	}, text)
 }
 
 // fileName is the name for a file that is read back: its reference, which was
