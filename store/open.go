@@ -75,7 +75,7 @@ func Open(dir string, log *slog.Logger) (*Store, error) {
 }
 
 func (s *Store) openAll() (err error) {
-	if err := errors.Join(removeTemps(s.dir), removeTemps(filepath.Join(s.dir, tokenDir))); err != nil {
+	if err := errors.Join(RemoveTemps(s.dir), RemoveTemps(filepath.Join(s.dir, tokenDir))); err != nil {
 		s.log.Warn("temporary files of a killed process could not be removed", "error", err)
 	}
 	if s.audit, err = openAudit(s.dir, s.log); err != nil {

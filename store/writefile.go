@@ -15,8 +15,9 @@ const tempPattern = ".digime-*.tmp"
 // staleTemp is the age from which a temporary file is one that a killed process left.
 const staleTemp = time.Hour
 
-// removeTemps removes what killed processes left in a folder of ours.
-func removeTemps(dir string) error {
+// RemoveTemps removes the temporary files that killed processes left in a
+// folder, once they are an hour old. A folder that is not there is no error.
+func RemoveTemps(dir string) error {
 	left, err := filepath.Glob(filepath.Join(dir, tempPattern))
 	for _, path := range left {
 		info, statErr := os.Lstat(path)

@@ -73,3 +73,29 @@ func TestMove(t *testing.T) {
 		})
 	}
 }
+
+func TestRemoveTempsLeavesWhatIsInUse(t *testing.T) {
+	dir := t.TempDir()
+	old, fresh, other := filepath.Join(dir, ".digime-1.tmp"), filepath.Join(dir, ".digime-2.tmp"), filepath.Join(dir, "mine.tmp")
+	for _, path := range []string{old, fresh, other} {
+		if err := os.WriteFile(path, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, path := range []string{old, other} {
+		if err := os.Chtimes(path, time.Now(), time.Now().Add(-2*staleTemp)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := RemoveTemps(dir); err != nil {
+		t.Fatal(err)
+	}
+	for path, want := range map[string]bool{old: false, fresh: true, other: true} {
+		if _, err := os.Stat(path); (err == nil) != want {
+			t.Errorf("%s: there is %v, want %v", filepath.Base(path), err == nil, want)
+		}
+	}
+	if err := RemoveTemps(filepath.Join(dir, "absent")); err != nil {
+		t.Error(err)
+	}
+}

@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"syscall"
 	"time"
 
 	"github.com/digime-sync/digime-sync/store"
@@ -160,6 +161,9 @@ func ask(ctx context.Context, stateDir, method, path string, form url.Values, v 
 	}
 	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	resp, err := client.Do(req)
+	if errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) {
+		return failure(exitError, "digime-sync status", "the daemon stopped before it answered")
+	}
 	if err != nil {
 		return fmt.Errorf("ask the daemon: %w", err)
 	}

@@ -68,9 +68,9 @@ func (a *app) main(args []string) int {
 	root.SetIn(a.in)
 	root.SetOut(a.out)
 	root.SetErr(a.err)
-	err := root.Execute()
+	cmd, err := root.ExecuteC()
 	if err != nil && !*ran {
-		err = &cliError{err: err, hint: "digime-sync help", code: exitUsage}
+		err = &cliError{err: err, hint: cmd.CommandPath() + " --help", code: exitUsage}
 	}
 	return a.report(err)
 }

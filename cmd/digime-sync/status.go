@@ -136,7 +136,7 @@ func (a *app) summary(s engine.Status) error {
 		fmt.Fprintf(a.out, "TROUBLE: %s\n", s.Trouble)
 	}
 	if s.ClockSkew != "" {
-		fmt.Fprintf(a.out, "CLOCK: this machine's clock differs from digi.me's by %s; set it\n", s.ClockSkew)
+		fmt.Fprintf(a.out, "CLOCK: this machine's clock is %s; set it\n", s.ClockSkew)
 	}
 	for _, f := range s.Folders {
 		a.printFolder(f)

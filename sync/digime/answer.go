@@ -149,6 +149,9 @@ func classify(op string, status int, code string) (class Class, words string) {
 		return Refused, "digi.me does not give this file out"
 	case status >= 400 && status <= 499 && op != opPush:
 		return Configuration, "digi.me does not know such a request: is the address of the API right?"
+	case (status == http.StatusNotFound || status == http.StatusMethodNotAllowed) && code == "":
+		// No error of the API's shape: what answers there is not it, whatever the file.
+		return Configuration, "what answers is not the API: is its address right?"
 	case status >= 400 && status <= 499:
 		return Refused, ""
 	}

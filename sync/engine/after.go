@@ -82,8 +82,11 @@ func (e *Engine) settleDown(f store.File) error {
 	}
 	receipt = append(receipt, '\n')
 	if f.After == "move" {
-		_, err := e.moveTo(sentFolder, f, ReceiptSuffix, receipt)
-		return err
+		target, err := e.moveTo(sentFolder, f, ReceiptSuffix, func(string) []byte { return receipt })
+		if err != nil {
+			return err
+		}
+		return e.Store.SetMoved(f.Path, target)
 	}
 	if err := e.put(f, f.Path, ReceiptSuffix, receipt); err != nil {
 		return fmt.Errorf("write receipt: %w", err)
@@ -130,17 +133,17 @@ func (e *Engine) remove(f store.File) error {
 }
 
 // moveTo puts the file, its sidecar and the note or receipt about them into a
-// subfolder under names that are free for all three, and returns the note's. The
+// subfolder under names that are free for all three, and returns the file's. The
 // note goes first: it marks the place, so that a move broken off in the middle
 // is finished there.
-func (e *Engine) moveTo(sub string, f store.File, suffix string, text []byte) (mark string, err error) {
+func (e *Engine) moveTo(sub string, f store.File, suffix string, note func(target string) []byte) (target string, err error) {
 	rel, err := filepath.Rel(f.Folder, f.Path)
 	if err != nil {
 		return "", fmt.Errorf("move file: %w", err)
 	}
 	for n := 1; ; n++ {
 		target := numbered(filepath.Join(f.Folder, sub, rel), n)
-		side, mark := movedSidecar(f, target, n), beside(target, suffix)
+		side, mark, text := movedSidecar(f, target, n), beside(target, suffix), note(target)
 		if !placeFree(f, target, side, mark, text) {
 			continue
 		}
@@ -153,7 +156,7 @@ func (e *Engine) moveTo(sub string, f store.File, suffix string, text []byte) (m
 		if err := moveBoth(f, target, side); err != nil {
 			return "", err
 		}
-		return mark, e.Store.SetMoved(f.Path, target)
+		return target, nil
 	}
 }
 

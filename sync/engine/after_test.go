@@ -102,8 +102,8 @@ func TestMoveToFailed(t *testing.T) {
 		t.Error("not moved to Failed with its sidecar and note")
 	}
 	r.once()
-	if f := r.state(path); f.State != store.Refused || f.MovedTo != failed {
-		t.Errorf("%+v", f)
+	if s, err := r.engine.Status(path); err != nil || len(s.Files) != 1 || s.Files[0].Path != failed || s.Files[0].State != store.Refused {
+		t.Errorf("%+v, %v", s.Files, err)
 	}
 	if n := len(r.api.Deliveries()); n != 0 {
 		t.Errorf("%d deliveries", n)
@@ -214,6 +214,35 @@ func TestBroughtBackFromFailed(t *testing.T) {
 	r.once()
 	if f := r.state(path); f.State != store.Delivered || exist(failed+NoteSuffix) {
 		t.Errorf("%+v, note %v", f, exist(failed+NoteSuffix))
+	}
+}
+
+// Scanners use the same name every day: one refused file does not hide another,
+// and a good one solves neither.
+func TestRefusedFilesOfOneName(t *testing.T) {
+	r := newRig(t, func(f *Folder) { f.OnFailure = "move" }, "alice")
+	refuse := sandbox.Fault{Kind: sandbox.ReqPush, Do: sandbox.DoRefuse, Status: 413, Code: "TooLarge"}
+	for _, content := range []string{"first", "second", "good"} {
+		if content != "good" {
+			r.api.Fail(refuse)
+		}
+		r.drop("alice", "scan.pdf", content)
+		r.once()
+	}
+	for _, name := range []string{"scan.pdf", "scan (2).pdf"} {
+		failed := filepath.Join(r.dir, "alice", "Failed", name)
+		note, err := os.ReadFile(failed + NoteSuffix)
+		if err != nil || !strings.Contains(string(note), name+" has not been delivered") {
+			t.Errorf("%s: note %q, %v", name, note, err)
+		}
+		if f := r.state(failed); f.State != store.Refused {
+			t.Errorf("%+v", f)
+		}
+	}
+	s, err := r.engine.Status("")
+	must(t, err)
+	if s.Counts[store.Refused] != 2 || s.Counts[store.Delivered] != 1 {
+		t.Errorf("%v", s.Counts)
 	}
 }
 

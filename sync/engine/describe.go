@@ -142,11 +142,11 @@ func readSidecar(path string) ([]byte, error) {
 }
 
 func sidecarVerdict(path string, err error) error {
-	where := "the folder's defaults in the configuration"
-	if path != "" {
-		where = filepath.Base(path)
+	if path == "" {
+		return refused("complete the folder's defaults in the configuration", "the file has no sidecar, and the folder's defaults do not suffice: %s", err)
 	}
-	return refused("correct "+where+" and save it; it is looked at again by itself", "%s", err)
+	name := filepath.Base(path)
+	return refused("correct "+name+" and save it; it is looked at again by itself", "%s: %s", name, err)
 }
 
 // headFor returns the first bytes of the content where the MIME type is to be

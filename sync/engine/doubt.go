@@ -156,7 +156,7 @@ func (p *push) findInLibrary(ctx context.Context) (bool, error) {
 // first.
 func candidates(files []digime.RemoteFile, from time.Time) []digime.RemoteFile {
 	list := slices.DeleteFunc(slices.Clone(files), func(f digime.RemoteFile) bool { return !f.Updated.IsZero() && f.Updated.Before(from) })
-	slices.SortStableFunc(list, func(a, b digime.RemoteFile) int { return cmp.Compare(b.Updated.UnixNano(), a.Updated.UnixNano()) })
+	slices.SortStableFunc(list, func(a, b digime.RemoteFile) int { return b.Updated.Compare(a.Updated) })
 	return list
 }
 

@@ -212,3 +212,31 @@ func TestInDoubtFoundButDeliveredMeanwhile(t *testing.T) {
 		t.Errorf("%+v", f)
 	}
 }
+
+// What a person sends again is not taken for the copy that was there before.
+func TestSentAgainIsNotLookedFor(t *testing.T) {
+	r := newRig(t, nil, "alice")
+	r.readable("alice")
+	path := r.drop("alice", "scan.txt", "content")
+	r.once()
+	r.api.Fail(sandbox.Fault{Kind: sandbox.ReqPush, Do: sandbox.DoLose})
+	if files, err := r.engine.Push(t.Context(), []string{path}, true); err != nil || files[0].State != store.Retrying {
+		t.Fatalf("%+v, %v", files, err)
+	}
+	r.start()
+	if f := r.untilState(path, store.Delivered); !f.MayBeDouble || r.copies("content") != 3 {
+		t.Errorf("%+v, %d copies", f, r.copies("content"))
+	}
+}
+
+func TestCandidates(t *testing.T) {
+	now := time.Now()
+	files := []digime.RemoteFile{{Name: "old", Updated: now.Add(-1)}, {Name: "unknown"}, {Name: "new", Updated: now}, {Name: "newest", Updated: now.Add(1)}}
+	var names []string
+	for _, f := range candidates(files, now) {
+		names = append(names, f.Name)
+	}
+	if got := strings.Join(names, " "); got != "newest new unknown" {
+		t.Errorf("candidates: %s", got)
+	}
+}

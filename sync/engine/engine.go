@@ -133,6 +133,7 @@ func (e *Engine) Run(ctx context.Context) error {
 	e.mu.Lock()
 	e.running = true
 	e.mu.Unlock()
+	e.tidy()
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return e.watcher.Run(ctx) })
 	for path := range e.folders {
@@ -148,6 +149,17 @@ func (e *Engine) Run(ctx context.Context) error {
 		return nil
 	}
 	return err
+}
+
+// tidy removes what a killed process left of its own in the watched folders.
+func (e *Engine) tidy() {
+	for path := range e.folders {
+		for _, sub := range []string{"", sentFolder, failedFolder} {
+			if err := store.RemoveTemps(filepath.Join(path, sub)); err != nil {
+				e.Log.Warn("temporary files of a killed process could not be removed", "folder", path, "err", pathless(err))
+			}
+		}
+	}
 }
 
 // Once makes one pass: every file that is ready is pushed, once. Files that

@@ -362,3 +362,36 @@ func TestStrangeNames(t *testing.T) {
 		t.Errorf("%d receipts for %d files", receipts, len(names))
 	}
 }
+
+// What answers at a wrong address says nothing about the file: the library is
+// held, and the files go once the address is right.
+func TestWrongAddressRefusesNoFile(t *testing.T) {
+	r := newRig(t, nil, "alice")
+	r.api.Fail(sandbox.Fault{Kind: sandbox.ReqPush, Do: sandbox.DoAnswer, Status: 404, Type: "text/plain", Body: "404 page not found\n"})
+	path := r.drop("alice", "one.txt", "one")
+	r.once()
+	if f := r.state(path); f.State != store.Held || !strings.Contains(f.Hint, "api.base_url") {
+		t.Fatalf("%+v", f)
+	}
+	r.restart()
+	r.once()
+	if f := r.state(path); f.State != store.Delivered {
+		t.Errorf("%+v", f)
+	}
+}
+
+// A person who pushes a held file by name is told what became of it now.
+func TestSubmitTriesAHeldLibrary(t *testing.T) {
+	r := newRig(t, nil, "alice")
+	r.api.Fail(sandbox.Fault{Kind: sandbox.ReqPush, Do: sandbox.DoRefuse, Status: 403, Code: "InsufficientScope"})
+	path := r.drop("alice", "one.txt", "one")
+	r.start()
+	if f := r.untilState(path, store.Held); f.NextAttempt == nil || time.Until(*f.NextAttempt) < time.Minute {
+		t.Errorf("a held file says nothing of the next attempt: %+v", f)
+	}
+	must(t, r.engine.Submit(t.Context(), path, false))
+	f, err := r.engine.Outcome(t.Context(), path)
+	if err != nil || f.State != store.Delivered {
+		t.Errorf("%+v, %v", f, err)
+	}
+}

@@ -2,9 +2,11 @@ package engine
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/http"
 	"strings"
 	"time"
 
@@ -35,7 +37,7 @@ func (p *push) failed(err error, api *digime.Error) {
 	case digime.Refused:
 		p.outcome.answers = true
 		p.outcome.fault = p.engine.settleVerdict(f, &verdict{state: store.Refused, reason: said(api),
-			hint: "correct the file or its sidecar; it is pushed again when either changes", code: api.Code, message: api.Message})
+			hint: "correct the file or its sidecar: it is pushed again when either changes, or with: digime-sync push " + f.Path, code: api.Code, message: api.Message})
 	case digime.Malformed:
 		p.malformed(f, api)
 	default:
@@ -50,7 +52,7 @@ func (p *push) malformed(f store.File, api *digime.Error) {
 	now := time.Now()
 	if skew, ok := p.engine.Client.Skew(); ok && skew.Abs() > clockTolerance {
 		hold := store.Hold{Library: f.Library, Code: api.Code, Message: api.Message, Since: now,
-			Reason: "digi.me refuses requests because of this machine's clock, which differs from its own by " + skew.Round(time.Second).String(),
+			Reason: "digi.me refuses requests because of this machine's clock, which is " + clockWords(skew),
 			Hint:   "set this machine's clock; the files go by themselves within a minute then"}
 		p.holdLane(f, hold, now.Add(time.Minute))
 		return
@@ -91,7 +93,7 @@ func (p *push) laneFailed(f store.File, api *digime.Error) {
 	if hold, ok := e.holdFor(p.desc.library, api); ok {
 		var until time.Time
 		if api.Class != digime.ConsentGone {
-			until = now.Add(heldRetry)
+			until = now.Add(laneRetry)
 		}
 		p.holdLane(f, hold, until)
 		return
@@ -100,12 +102,16 @@ func (p *push) laneFailed(f store.File, api *digime.Error) {
 	if api.RetryAfter > 0 {
 		p.outcome.after = now.Add(api.RetryAfter)
 	}
-	e.Log.Warn("push failed, it is tried again", e.file(f.Path), "library", f.Library, "status", api.Status, "code", api.Code, "attempts", f.Attempts)
+	why := api.Code
+	if api.Status == 0 {
+		why = said(api) // of the network: these words are ours, and hold no names
+	}
+	e.Log.Warn("push failed, it is tried again", e.file(f.Path), "library", f.Library, "status", api.Status, "why", why, "attempts", f.Attempts)
 	due := now.Add(backoff(f.Attempts))
 	if p.outcome.after.After(due) {
 		due = p.outcome.after
 	}
-	p.deferTo(f, store.Retrying, said(api), "nothing to do: it is tried again by itself", due)
+	p.deferTo(f, store.Retrying, said(api), passingHint(api), due)
 }
 
 // tokenFailed handles an access token that could not be had: nothing was sent.
@@ -127,14 +133,14 @@ func (p *push) tokenFailed(ctx context.Context, err error) {
 	case passingDisk(err):
 		p.outcome.fault = err
 	default:
-		reason := "there is no consent for this library yet"
+		reason, until := "there is no consent for this library yet", time.Time{}
 		switch {
 		case errors.Is(err, errNoPostbox):
 			reason = err.Error()
 		case !errors.Is(err, errNoToken):
-			reason = "the token of this library cannot be used: " + err.Error()
+			reason, until = "the token of this library cannot be used: "+err.Error(), time.Now().Add(laneRetry)
 		}
-		p.holdLane(f, consentHold(f.Library, reason), time.Time{})
+		p.holdLane(f, consentHold(f.Library, reason), until)
 	}
 }
 
@@ -153,11 +159,10 @@ func (e *Engine) holdFor(lib Library, api *digime.Error) (store.Hold, bool) {
 	h := store.Hold{Library: lib.Name, Code: api.Code, Message: api.Message, Since: time.Now()}
 	switch api.Class {
 	case digime.ConsentGone:
-		h = consentHold(lib.Name, "the consent for this library has ended: "+said(api))
+		h = consentHold(lib.Name, said(api))
 		h.Code, h.Message = api.Code, api.Message
 	case digime.Configuration:
-		h.Reason = "digi.me does not accept our identity or contract: " + said(api)
-		h.Hint = fmt.Sprintf("check application_id, and id and private_key_file of contract %s, in the configuration", lib.Contract.ID)
+		h.Reason, h.Hint = configurationHold(lib, api)
 	case digime.ClientRefused:
 		h.Reason, h.Hint = "digi.me does not accept this version of digime-sync any more: "+said(api), "install the newest version"
 	case digime.Reauthorize:
@@ -166,4 +171,37 @@ func (e *Engine) holdFor(lib Library, api *digime.Error) (store.Hold, bool) {
 		return store.Hold{}, false
 	}
 	return h, true
+}
+
+// configurationHold says which setting an error is about.
+func configurationHold(lib Library, api *digime.Error) (reason, hint string) {
+	switch {
+	case api.Status == http.StatusProxyAuthRequired:
+		return said(api), "put the proxy's user and password into api.proxy; it is tried again every few minutes"
+	case api.Code == "":
+		return said(api), "check api.base_url and api.proxy: digime-sync check; it is tried again every few minutes"
+	}
+	return "digi.me does not accept our identity or contract: " + said(api),
+		fmt.Sprintf("check application_id, and id and private_key_file of contract %s, in the configuration; it is tried again every few minutes", lib.Contract.ID)
+}
+
+// passingHint says whether something can be done about a fault that as a rule
+// passes by itself.
+func passingHint(api *digime.Error) string {
+	var untrusted *tls.CertificateVerificationError
+	switch {
+	case errors.As(api, &untrusted):
+		return "if this network reads TLS with a certificate of its own, name that in api.ca_file; else check api.base_url and the clock; it is tried again by itself"
+	case strings.Contains(api.Error(), "proxy"):
+		return "check api.proxy; it is tried again by itself"
+	}
+	return "nothing to do: it is tried again by itself"
+}
+
+// clockWords says how this machine's clock stands to digi.me's.
+func clockWords(skew time.Duration) string {
+	if skew < 0 {
+		return (-skew).Round(time.Second).String() + " behind digi.me's"
+	}
+	return skew.Round(time.Second).String() + " ahead of digi.me's"
 }

@@ -218,6 +218,8 @@ func (e *Engine) enqueue(rec store.File) error {
 	case store.Duplicate:
 		e.Log.Info("already delivered under another name", e.file(rec.Path), "library", rec.Library)
 		return e.finish(rec.Path)
+	case store.Delivered: // this very file, dropped again
+		return e.finish(rec.Path)
 	}
 	return nil
 }

@@ -15,6 +15,7 @@ import (
 
 	"github.com/digime-sync/digime-sync/sidecar"
 	"github.com/digime-sync/digime-sync/store"
+	"github.com/digime-sync/digime-sync/watcher"
 )
 
 // patience is how long a file may wait for its sidecar, or be retried, before
@@ -58,7 +59,8 @@ func (e *Engine) writeNote(f store.File) error {
 	if folder == nil || folder.OnFailure == "quiet" {
 		return nil
 	}
-	if folder.OnFailure == "move" && f.State == store.Refused && same(f.Path, f.Sig) {
+	away := strings.HasPrefix(f.Path, filepath.Join(f.Folder, failedFolder)+string(filepath.Separator))
+	if folder.OnFailure == "move" && f.State == store.Refused && !away && same(f.Path, f.Sig) {
 		return e.moveToFailed(f)
 	}
 	text := noteText(f)
@@ -74,18 +76,37 @@ func (e *Engine) writeNote(f store.File) error {
 }
 
 // moveToFailed takes a refused file out of the way, with a note that says how
-// to bring it back.
+// to bring it back. What is known of it goes along: the next file of that name
+// is another matter.
 func (e *Engine) moveToFailed(f store.File) error {
-	e.unnote(f) // of an earlier time it was refused
-	back := filepath.Dir(f.Path)
-	f.Hint += "; then move the file and its sidecar back to " + back
-	note, err := e.moveTo(failedFolder, f, NoteSuffix, noteText(f))
+	name, back := filepath.Base(f.Path), filepath.Dir(f.Path)
+	todo, _, _ := strings.Cut(f.Hint, ";")
+	moved := func(target string) store.File {
+		m := f
+		m.Path = target
+		m.Hint = strings.ReplaceAll(todo, name, filepath.Base(target)) + "; then move the file and its sidecar back to " + back
+		return m
+	}
+	target, err := e.moveTo(failedFolder, f, NoteSuffix, func(target string) []byte { return noteText(moved(target)) })
 	if err != nil {
 		e.Log.Warn("refused, but it could not be moved away", e.file(f.Path), "err", pathless(err))
 		return nil
 	}
-	f.Note, f.MovedTo = note, strings.TrimSuffix(note, NoteSuffix)
-	return e.Store.Put(f)
+	m := moved(target)
+	m.Note = beside(target, NoteSuffix)
+	if sig, err := watcher.Lstat(target); err == nil {
+		m.Sig = store.Sig(sig)
+	}
+	return errors.Join(e.Store.Put(m), e.Store.Forget(f.Path))
+}
+
+// failedPath is where a file lies that was refused and moved away.
+func failedPath(f *Folder, path string) string {
+	rel, err := filepath.Rel(f.Path, path)
+	if err != nil {
+		return ""
+	}
+	return filepath.Join(f.Path, failedFolder, rel)
 }
 
 // notedFile is the file a note is about: of a lone sidecar, the file it waits for.

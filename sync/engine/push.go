@@ -17,8 +17,9 @@ import (
 )
 
 const (
-	answerGrace = 3 * time.Second // for the answer to a whole body, when the service stops
-	heldRetry   = time.Hour       // for files and lanes held for a reason that may pass at the service
+	answerGrace = 4 * time.Second // for an answer that is on its way when the service stops
+	heldRetry   = time.Hour       // for a file held because the service calls it malformed
+	laneRetry   = 5 * time.Minute // for a lane held for a reason that may be mended at the service
 )
 
 // errStopping breaks off a push that has not let go of its last chunk when the
@@ -264,21 +265,22 @@ func (p *push) delivered(ctx context.Context, doubtful bool, reason string) {
 }
 
 // recordDelivery writes the delivery down. While the disk is full it holds on
-// to the answer: forgotten, it would put the file in doubt.
+// to the answer: forgotten, it would put the file in doubt. A stop ends that
+// after one more try.
 func (e *Engine) recordDelivery(ctx context.Context, f store.File, now time.Time) error {
-	for n := 1; ; n++ {
+	for n, last := 1, false; ; n++ {
 		err := e.Store.Delivered(f, now)
 		if err == nil {
 			e.storeWorks()
 		}
-		if err == nil || !passingDisk(err) {
+		if err == nil || last || !passingDisk(err) {
 			return err
 		}
 		_ = e.storeFault(err) // says it; a full disk is never a fault
 		select {
 		case <-ctx.Done():
-			return err
-		case <-time.After(min(backoff(n), 10*time.Second)):
+			last = true
+		case <-time.After(min(backoff(n), 2*time.Second)):
 		}
 	}
 }

@@ -92,7 +92,7 @@ func (e *Engine) Status(prefix string) (Status, error) {
 	}
 	e.mu.Unlock()
 	if skew, ok := e.Client.Skew(); ok && skew.Abs() > clockTolerance {
-		s.ClockSkew = skew.Round(time.Second).String()
+		s.ClockSkew = clockWords(skew)
 	}
 	s.Folders = e.folderStatus()
 	away := map[string]bool{}
@@ -151,6 +151,11 @@ func (e *Engine) unrecorded(prefix string, recorded []FileStatus) []FileStatus {
 		return list
 	}
 	folder := e.configured(prefix)
+	if folder != nil {
+		if f, ok, err := e.Store.Get(failedPath(folder, prefix)); err == nil && ok {
+			return []FileStatus{NewFileStatus(f)}
+		}
+	}
 	if info, err := os.Lstat(prefix); err != nil || info.IsDir() || folder == nil {
 		return nil
 	}

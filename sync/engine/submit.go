@@ -155,12 +155,16 @@ func (e *Engine) lookAt(path string) (watcher.File, error) {
 }
 
 // Outcome waits until a submitted file has come to rest, or its attempt has
-// failed in passing.
+// failed in passing. A file in a missing folder is not waited for.
 func (e *Engine) Outcome(ctx context.Context, path string) (store.File, error) {
 	for {
-		f, err := e.outcome(path)
-		if err != nil || f.State != store.Queued && f.State != store.Pushing && f.State != store.Settling {
-			return f, err
+		f, ok, err := e.Store.Get(path)
+		if err != nil {
+			return f, fmt.Errorf("look up file: %w", err)
+		}
+		waits := f.State == store.Queued || f.State == store.Pushing
+		if ok && (!waits || e.missing(f.Folder)) {
+			return e.outcome(path)
 		}
 		select {
 		case <-ctx.Done():

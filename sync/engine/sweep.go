@@ -66,7 +66,7 @@ func (e *Engine) sweepOnce(now time.Time) error {
 		if hold, held := holds[f.Library]; held && f.State != store.Waiting && f.State != store.Refused {
 			f = withHold(f, hold)
 		}
-		if f.MovedTo == "" && noteDue(f, now) {
+		if noteDue(f, now) {
 			return e.writeNote(f)
 		}
 		return nil
@@ -77,7 +77,7 @@ func (e *Engine) sweepOnce(now time.Time) error {
 // refused, instead of correcting it. One that is queued is the drain's, one in
 // a folder that is missing is not gone.
 func (e *Engine) takenAway(f store.File) bool {
-	if f.MovedTo != "" || f.State != store.Waiting && f.State != store.Refused && f.State != store.Held {
+	if f.State != store.Waiting && f.State != store.Refused && f.State != store.Held {
 		return false
 	}
 	_, err := watcher.Lstat(f.Path)
@@ -89,7 +89,7 @@ func (e *Engine) takenAway(f store.File) bool {
 func withHold(f store.File, h store.Hold) store.File {
 	if f.State == store.Queued || f.State == store.Retrying || f.State == store.Held {
 		f.State, f.Reason, f.Hint, f.Code, f.Message = store.Held, h.Reason, h.Hint, h.Code, h.Message
-		f.Since = h.Since
+		f.Since, f.NextAttempt = h.Since, h.Until
 	}
 	return f
 }
