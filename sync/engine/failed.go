@@ -37,7 +37,7 @@ func (p *push) failed(err error, api *digime.Error) {
 	case digime.Refused:
 		p.outcome.answers = true
 		p.outcome.fault = p.engine.settleVerdict(f, &verdict{state: store.Refused, reason: said(api),
-			hint: "correct the file or its sidecar: it is pushed again when either changes, or with: digime-sync push " + f.Path, code: api.Code, message: api.Message})
+			hint: "correct the file or its sidecar; it is pushed again when either changes, or with: digime-sync push " + f.Path, code: api.Code, message: api.Message})
 	case digime.Malformed:
 		p.malformed(f, api)
 	default:

@@ -19,7 +19,7 @@ import (
 const (
 	answerGrace = 4 * time.Second // for an answer that is on its way when the service stops
 	heldRetry   = time.Hour       // for a file held because the service calls it malformed
-	laneRetry   = 5 * time.Minute // for a lane held for a reason that may be mended at the service
+	laneRetry   = 2 * time.Minute // for a lane held for a reason that may be mended at the service
 )
 
 // errStopping breaks off a push that has not let go of its last chunk when the
