@@ -70,8 +70,9 @@ func realPath(path string) string {
 	return filepath.Join(realPath(filepath.Dir(path)), filepath.Base(path))
 }
 
+// samePlace says whether two paths lead to one folder; a has no links.
 func samePlace(a, b string) bool {
-	if samePath(a) == samePath(b) || samePath(a) == samePath(realPath(b)) {
+	if samePath(a) == samePath(realPath(b)) { // also where it is missing
 		return true
 	}
 	x, err := os.Stat(a)
@@ -190,9 +191,6 @@ func (o *outFolder) place(file, side, name string) (string, error) {
 	key := strings.ToLower(name)
 	for n := max(1, o.next[key]); ; n++ {
 		path := filepath.Join(o.dir, numberedName(name, n))
-		if taken(path) || taken(path+sidecar.Suffix) {
-			continue
-		}
 		err := store.Move(file, path)
 		if errors.Is(err, fs.ErrExist) {
 			continue
@@ -208,11 +206,6 @@ func (o *outFolder) place(file, side, name string) (string, error) {
 			return "", errors.Join(err, back)
 		}
 	}
-}
-
-func taken(path string) bool {
-	_, err := os.Lstat(path)
-	return !errors.Is(err, fs.ErrNotExist)
 }
 
 // sidecarText is the sidecar by which a file that was read back can be dropped

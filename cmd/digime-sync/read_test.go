@@ -7,7 +7,9 @@ import (
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/sha1"
+	"crypto/sha256"
 	"encoding/base64"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"io/fs"
@@ -24,6 +26,7 @@ import (
 	"time"
 
 	"github.com/digime-sync/digime-sync/sidecar"
+	"github.com/digime-sync/digime-sync/sync/digime"
 	"github.com/digime-sync/digime-sync/sync/engine"
 )
 
@@ -34,9 +37,13 @@ type shelf struct {
 	files   []shelved
 	refuses string       // the name of one that it does not give out
 	breaks  atomic.Int32 // how many files still break off on their way
+	given   atomic.Int32
 }
 
 type shelved struct{ name, reference, content string }
+
+// age is how long ago the files came whose names say that they are old.
+const age = 2 * time.Hour
 
 func (s *shelf) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	last, err := url.PathUnescape(path.Base(r.URL.EscapedPath()))
@@ -50,7 +57,11 @@ func (s *shelf) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case "the-session":
 		list := []map[string]any{}
 		for _, f := range s.files {
-			list = append(list, map[string]any{"name": f.name, "updatedDate": time.Now().UnixMilli()})
+			came := time.Now()
+			if strings.HasPrefix(f.name, "old") {
+				came = came.Add(-age)
+			}
+			list = append(list, map[string]any{"name": f.name, "updatedDate": came.UnixMilli()})
 		}
 		_ = json.NewEncoder(w).Encode(map[string]any{"status": map[string]string{"state": "partial"}, "fileList": list})
 		return
@@ -64,6 +75,7 @@ func (s *shelf) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *shelf) give(w http.ResponseWriter, f shelved) {
+	s.given.Add(1)
 	metadata := map[string]any{"mimetype": "text/plain", "accounts": []any{map[string]string{"accountid": "P-1001"}}}
 	if f.reference != "" {
 		metadata["reference"] = []string{f.reference}
@@ -334,6 +346,11 @@ func TestReadBrokenFiles(t *testing.T) {
 	if got := tree(t, out); got["report.txt"] != s.files[0].content || len(got) != 2 {
 		t.Errorf("%d files, %d bytes", len(got), len(got["report.txt"]))
 	}
+	s.breaks.Store(1)
+	sum := sha256.Sum256([]byte(s.files[0].content))
+	if stdout, _ := c.runs(t, 0, "read", "alice"); !strings.Contains(stdout, "(400000 bytes, text/plain, sha256 "+hex.EncodeToString(sum[:])) {
+		t.Error(stdout)
+	}
 	other, err := rsa.GenerateKey(rand.Reader, 2048)
 	if err != nil {
 		t.Fatal(err)
@@ -358,19 +375,54 @@ func TestReadOutsideWatchedFolders(t *testing.T) {
 	}
 	file := filepath.Join(t.TempDir(), "file")
 	write(t, file, "")
+	deep, inboxes := filepath.Join(t.TempDir(), "deep"), filepath.Join(t.TempDir(), "inboxes")
+	for path, target := range map[string]string{deep: filepath.Join(inbox, "below"), inboxes: filepath.Dir(inbox)} {
+		if err := os.Symlink(target, path); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, err := range []error{os.Mkdir(filepath.Join(inbox, "below"), 0o755), os.Remove(filepath.Join(c.dir, "inbox", "bob"))} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
 	for dir, words := range map[string]string{
 		inbox: "watched", filepath.Join(inbox, "new", "deep"): "watched", link: "watched", filepath.Join(link, "new"): "watched",
 		filepath.Join(inbox, "..", "alice"): "watched", file: "make folder",
+		deep: "watched", filepath.Join(inboxes, "bob"): "watched", // which is missing
 	} {
 		if _, err := openOutFolder(cfg, dir); err == nil || !strings.Contains(err.Error(), words) {
 			t.Errorf("%s: %v, want %q", dir, err, words)
 		}
 	}
-	if got, err := os.ReadDir(inbox); err != nil || len(got) != 0 {
+	if got, err := os.ReadDir(inbox); err != nil || len(got) != 1 {
 		t.Errorf("%v, %v", got, err)
 	}
 	if _, err := openOutFolder(cfg, filepath.Join(c.dir, "inbox", "back")); err != nil {
 		t.Error(err)
+	}
+}
+
+// What is too old is not even fetched, unless everything is compared.
+func TestReadSince(t *testing.T) {
+	c := newClinic(t)
+	s := c.newShelf(t, shelved{"old", "old.txt", "old"}, shelved{"new", "new.txt", "new"})
+	if stdout, _ := c.runs(t, 0, "read", "alice", "--since", "1h"); strings.Contains(stdout, "old.txt") || !strings.Contains(stdout, "new.txt") || s.given.Load() != 1 {
+		t.Errorf("%d files given out\n%s", s.given.Load(), stdout)
+	}
+	out := t.TempDir()
+	c.runs(t, exitHeld, "read", "alice", "--since", "1h", "--verify", "--out", out)
+	if got := tree(t, out); len(got) != 2 || s.given.Load() != 3 {
+		t.Errorf("%q written, %d files given out", got, s.given.Load())
+	}
+	b := &readBack{since: time.Now(), readFlags: readFlags{tags: []string{"a", "b"}}}
+	for created, want := range map[time.Time]bool{{}: true, time.Now().Add(-time.Hour): false, time.Now().Add(time.Hour): true} {
+		if got := b.fits(digime.RemoteFile{}, digime.Metadata{Created: created, Descriptor: digime.Descriptor{Tags: []string{"x", "b"}}}); got != want {
+			t.Errorf("created %s: %v", created, got)
+		}
+	}
+	if b.fits(digime.RemoteFile{}, digime.Metadata{Descriptor: digime.Descriptor{Tags: []string{"x"}}}) {
+		t.Error("a file with another tag fits")
 	}
 }
 

@@ -22,6 +22,9 @@ func TestVerifyFindsWhatIsWrong(t *testing.T) {
 	}
 	titled := filepath.Join(c.dir, "inbox", "alice", "titled.txt"+sidecar.Suffix)
 	write(t, titled, `{"mimeType": "text/plain", "accounts": [{"accountId": "P-1001"}], "reference": ["Blood test"]}`)
+	bob := filepath.Join(c.dir, "inbox", "bob", "his.txt")
+	write(t, bob, "of bob")
+	write(t, bob+sidecar.Suffix, `{"mimeType": "text/plain"}`)
 	c.runs(t, 0, "sync")
 	c.newShelf(t,
 		shelved{"1", "same.txt", "content of same.txt"},

@@ -6,8 +6,12 @@ import (
 	"encoding/hex"
 	"io"
 	"math/rand/v2"
+	"net/http"
+	"net/http/httptest"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -226,6 +230,45 @@ func TestSentAgainIsNotLookedFor(t *testing.T) {
 	r.start()
 	if f := r.untilState(path, store.Delivered); !f.MayBeDouble || r.copies("content") != 3 {
 		t.Errorf("%+v, %d copies", f, r.copies("content"))
+	}
+}
+
+// In doubt again, it is the person's again.
+func TestSentAgainInDoubtIsHeld(t *testing.T) {
+	r := newRig(t, func(f *Folder) { f.InDoubt = "hold" }, "alice")
+	r.readable("alice")
+	path := r.drop("alice", "scan.txt", "content")
+	r.once()
+	r.api.Fail(sandbox.Fault{Kind: sandbox.ReqPush, Do: sandbox.DoLose})
+	if files, err := r.engine.Push(t.Context(), []string{path}, true); err != nil || files[0].State != store.Held {
+		t.Fatalf("%+v, %v", files, err)
+	}
+}
+
+// A file that breaks off while it is compared is compared anew.
+func TestInDoubtFoundThoughTheReadingBreaksOff(t *testing.T) {
+	r := newRig(t, nil, "alice")
+	var broken atomic.Bool
+	r.server.Close()
+	r.server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		if req.Header.Get("Accept") != "application/octet-stream" || broken.Swap(true) {
+			r.api.ServeHTTP(w, req)
+			return
+		}
+		whole := httptest.NewRecorder()
+		r.api.ServeHTTP(whole, req)
+		w.Header().Set("X-Metadata", whole.Header().Get("X-Metadata"))
+		w.Header().Set("Content-Length", strconv.Itoa(whole.Body.Len()))
+		_, _ = w.Write(whole.Body.Bytes()[:whole.Body.Len()/2])
+		panic(http.ErrAbortHandler)
+	}))
+	r.readable("alice")
+	r.api.Fail(sandbox.Fault{Kind: sandbox.ReqPush, Do: sandbox.DoLose})
+	content := noise(300_000)
+	path := r.drop("alice", "scan.txt", content)
+	r.start()
+	if f := r.untilState(path, store.Delivered); f.MayBeDouble || r.copies(content) != 1 || !broken.Load() {
+		t.Errorf("%+v, %d copies", f, r.copies(content))
 	}
 }
 
