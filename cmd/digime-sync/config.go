@@ -143,6 +143,9 @@ type ProviderConfig struct {
 	Version string `yaml:"version" oneof:"stu3|3.0.2"`
 	// The account at the provider.
 	AccountID string `yaml:"account_id"`
+	// What the account is called by its reference, as the authorization's
+	// callback told it: the account is looked up by that, in place of account_id.
+	AccountReference string `yaml:"account_reference"`
 }
 
 // DefaultsConfig stands in for what a sidecar leaves out.

@@ -84,7 +84,8 @@ func (cfg *Config) folders() []engine.Folder {
 				Path: f.Path, Recursive: f.Recursive || f.Library == engine.BySubfolder,
 				Include: f.Include, Exclude: f.Exclude, Settle: f.Settle, Mode: f.Watch,
 			},
-			Library: f.Library, Push: f.Push, Hold: f.Hold, Provider: digime.Provider{AccountID: f.Provider.AccountID, Version: f.Provider.Version}, Optional: f.Sidecar == "optional",
+			Library: f.Library, Push: f.Push, Hold: f.Hold, Provider: digime.Provider{AccountID: f.Provider.AccountID, Version: f.Provider.Version},
+			AccountReference: f.Provider.AccountReference, Optional: f.Sidecar == "optional",
 			Defaults:   sidecar.Defaults{MimeType: f.Defaults.MimeType, Accounts: f.Defaults.Accounts, Tags: f.Defaults.Tags},
 			AllowEmpty: f.AllowEmpty, After: f.After, OnFailure: f.OnFailure, InDoubt: f.InDoubt,
 		}

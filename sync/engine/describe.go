@@ -37,6 +37,7 @@ type description struct {
 	library    Library
 	descriptor digime.Descriptor
 	provider   digime.Provider // for PushProvider
+	reference  string          // what its account is looked up by, where the id is empty
 	dest       string          // the destination: kind of push, library, account ids
 }
 
@@ -97,14 +98,21 @@ func describeProvider(folder *Folder, lib Library, side sidecar.Sidecar) (descri
 		to.Version = cmp.Or(side.Provider.Version, to.Version)
 	}
 	const hint = `write for example "provider": {"accountId": "…", "version": "stu3"} into the sidecar, or provider: into the folder's configuration`
+	reference := ""
 	if to.AccountID == "" {
+		reference = folder.AccountReference
+	}
+	if to.AccountID == "" && reference == "" {
 		return description{library: lib}, refused(hint, "nothing says which account at the provider this is for")
 	}
 	if to.Version == "" {
 		return description{library: lib}, refused(hint, "nothing says which version of FHIR this is")
 	}
 	dest := PushProvider + " " + lib.Name + " " + to.Version + " " + to.AccountID
-	return description{library: lib, provider: to, dest: dest}, nil
+	if reference != "" {
+		dest += "reference " + reference
+	}
+	return description{library: lib, provider: to, reference: reference, dest: dest}, nil
 }
 
 // checkContent looks into a file as far as its destination needs that.

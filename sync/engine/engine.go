@@ -57,17 +57,18 @@ const (
 // Folder is a watched folder and what becomes of the files in it.
 type Folder struct {
 	watcher.Folder
-	Library    string           // a library's name, BySubfolder or ByAccount
-	Contract   *digime.Contract // for libraries that are not listed; nil: none
-	Push       string           // PushLibrary, PushProvider or PushPostbox; "" is PushLibrary
-	Provider   digime.Provider  // for PushProvider, where the sidecar names none
-	Optional   bool             // a file without a sidecar is pushed by the defaults alone
-	Defaults   sidecar.Defaults
-	AllowEmpty bool
-	Hold       time.Duration // how long a file is held back before it leaves
-	After      string        // keep, move or delete
-	OnFailure  string        // report, move or quiet
-	InDoubt    string        // resend or hold
+	Library          string           // a library's name, BySubfolder or ByAccount
+	Contract         *digime.Contract // for libraries that are not listed; nil: none
+	Push             string           // PushLibrary, PushProvider or PushPostbox; "" is PushLibrary
+	Provider         digime.Provider  // for PushProvider, where the sidecar names none
+	AccountReference string           // for PushProvider: what the account is looked up by where nothing names its id
+	Optional         bool             // a file without a sidecar is pushed by the defaults alone
+	Defaults         sidecar.Defaults
+	AllowEmpty       bool
+	Hold             time.Duration // how long a file is held back before it leaves
+	After            string        // keep, move or delete
+	OnFailure        string        // report, move or quiet
+	InDoubt          string        // resend or hold
 }
 
 // Library is one person's digi.me, reached with the token the vault holds

@@ -3,8 +3,12 @@ package engine
 import (
 	"bytes"
 	"crypto/sha256"
+	"encoding/base64"
 	"encoding/hex"
+	"encoding/json"
+	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -15,6 +19,7 @@ import (
 	"github.com/digime-sync/digime-sync/store"
 	"github.com/digime-sync/digime-sync/sync/digime"
 	"github.com/digime-sync/digime-sync/sync/digime/sandbox"
+	"github.com/digime-sync/digime-sync/watcher"
 )
 
 func TestDroppedFileArrives(t *testing.T) {
@@ -393,5 +398,60 @@ func TestSubmitTriesAHeldLibrary(t *testing.T) {
 	f, err := r.engine.Outcome(t.Context(), path)
 	if err != nil || f.State != store.Delivered {
 		t.Errorf("%+v, %v", f, err)
+	}
+}
+
+// When the service first hears of a refreshed access token, its pair is in the
+// vault: a crash from then on costs nothing.
+func TestTokenIsSavedWhenTheServiceHearsOfIt(t *testing.T) {
+	r := newRig(t, nil, "alice")
+	r.consent("alice", -time.Minute)
+	saved := false
+	r.onPush = func(req *http.Request) {
+		_, rest, _ := strings.Cut(req.Header.Get("Authorization"), ".")
+		payload, _, _ := strings.Cut(rest, ".")
+		text, err := base64.RawURLEncoding.DecodeString(payload)
+		var claims struct {
+			Access string `json:"access_token"`
+		}
+		data, loadErr := r.vault.Load("alice")
+		if err = errors.Join(err, json.Unmarshal(text, &claims), loadErr); err != nil {
+			t.Error(err)
+		}
+		saved = claims.Access != "" && bytes.Contains(data, []byte(claims.Access))
+	}
+	path := r.drop("alice", "one.txt", "one")
+	r.once()
+	if f := r.state(path); f.State != store.Delivered || !saved {
+		t.Errorf("saved %v, %+v", saved, f)
+	}
+}
+
+// Thousands of libraries are normal: each new person's folder is one.
+func BenchmarkLibraries(b *testing.B) {
+	for range b.N {
+		r := newRig(b, nil)
+		root := filepath.Join(r.dir, "people")
+		must(b, os.Mkdir(root, 0o755))
+		contract := digime.Contract{ID: "write", Key: contractKey()}
+		r.folders = []Folder{{Folder: watcher.Folder{Path: root, Recursive: true, Settle: 50 * time.Millisecond}, Library: BySubfolder,
+			Contract: &contract, After: "keep", OnFailure: "report", InDoubt: "resend"}}
+		const people = 5000
+		for i := range people {
+			name := fmt.Sprintf("person-%04d", i)
+			must(b, r.vault.Save(name, r.api.NewUser("write", time.Hour, 24*time.Hour)))
+			must(b, os.Mkdir(filepath.Join(root, name), 0o755))
+			path := filepath.Join(root, name, "one.txt")
+			must(b, os.WriteFile(path, []byte(name), 0o644))
+			r.describe(path, `{"mimeType": "text/plain", "accounts": [{"accountId": "x"}]}`)
+		}
+		r.restart()
+		b.ResetTimer()
+		r.once()
+		b.StopTimer()
+		if n := len(r.api.Deliveries()); n != people {
+			b.Fatalf("%d deliveries", n)
+		}
+		b.ReportMetric(float64(people)/b.Elapsed().Seconds(), "files/s")
 	}
 }

@@ -137,6 +137,10 @@ func (p *push) tokenFailed(ctx context.Context, err error) {
 		switch {
 		case errors.Is(err, errNoPostbox):
 			reason = err.Error()
+		case errors.Is(err, errNoAccount):
+			p.holdLane(f, store.Hold{Library: f.Library, Reason: err.Error(), Since: time.Now(),
+				Hint: "correct account_reference of the folder's provider:, or give its account_id"}, time.Now().Add(laneRetry))
+			return
 		case !errors.Is(err, errNoToken):
 			reason, until = "the token of this library cannot be used: "+err.Error(), time.Now().Add(laneRetry)
 		}

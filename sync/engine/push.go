@@ -136,8 +136,13 @@ func (p *push) run(ctx context.Context) {
 	rejected := ""
 	for try := 1; ; try++ {
 		access, err := e.access(ctx, p.desc.library, rejected)
-		if err == nil && p.folder.Push == PushPostbox {
-			p.postbox, err = e.postbox(p.desc.library)
+		if err == nil {
+			err = p.address(ctx, access)
+		}
+		var api *digime.Error
+		if try == 1 && errors.As(err, &api) && api.Class == digime.TokenExpired {
+			rejected = access
+			continue
 		}
 		if err != nil {
 			p.tokenFailed(ctx, err)
@@ -148,7 +153,7 @@ func (p *push) run(ctx context.Context) {
 			p.outcome.fault = err
 			return
 		}
-		var api *digime.Error
+		api = nil
 		errors.As(err, &api)
 		switch {
 		case err == nil:
@@ -208,6 +213,18 @@ func (p *push) attempt(ctx context.Context, access string) (ok bool, err error) 
 		return release()
 	}
 	return true, p.send(pushCtx, access, upload)
+}
+
+// address finds out where a postbox or a provider's account is, before anything
+// is sent.
+func (p *push) address(ctx context.Context, access string) (err error) {
+	switch {
+	case p.folder.Push == PushPostbox:
+		p.postbox, err = p.engine.postbox(p.desc.library)
+	case p.folder.Push == PushProvider && p.desc.provider.AccountID == "":
+		p.desc.provider.AccountID, err = p.engine.accountID(ctx, p.desc.library, access, p.desc.reference)
+	}
+	return err
 }
 
 // send pushes to where the folder says.

@@ -25,7 +25,7 @@ import (
 // rig is an engine on real files, a real database and the real wire, against
 // the sandbox. Each of its libraries has a folder of the same name.
 type rig struct {
-	t       *testing.T
+	t       testing.TB
 	api     *sandbox.Server
 	server  *httptest.Server
 	dir     string
@@ -33,6 +33,7 @@ type rig struct {
 	libs    map[string]Library
 	users   map[string]string // library → the sandbox's user
 	log     io.Writer
+	onPush  func(*http.Request)
 	pushes  atomic.Int32 // requests to push that have begun to arrive
 	bodies  atomic.Int32 // requests whose body has arrived whole
 
@@ -66,7 +67,7 @@ var contractKey = sync.OnceValue(func() *rsa.PrivateKey {
 })
 
 // newRig makes a rig with these libraries; change may adjust each folder.
-func newRig(t *testing.T, change func(*Folder), libraries ...string) *rig {
+func newRig(t testing.TB, change func(*Folder), libraries ...string) *rig {
 	t.Helper()
 	api, err := sandbox.New(sandbox.Options{})
 	if err != nil {
@@ -79,6 +80,9 @@ func newRig(t *testing.T, change func(*Folder), libraries ...string) *rig {
 	r.server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		if strings.HasSuffix(req.URL.Path, "/import") {
 			r.pushes.Add(1)
+			if r.onPush != nil {
+				r.onPush(req)
+			}
 		}
 		req.Body = &countedBody{req.Body, &r.bodies}
 		api.ServeHTTP(w, req)
@@ -103,7 +107,7 @@ func newRig(t *testing.T, change func(*Folder), libraries ...string) *rig {
 	return r
 }
 
-func must(t *testing.T, err error) {
+func must(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math/rand/v2"
 	"strings"
 	"time"
 
@@ -31,7 +32,8 @@ func (e *Engine) access(ctx context.Context, lib Library, rejected string) (stri
 }
 
 func usable(t digime.Token, rejected string, now time.Time) bool {
-	return t.Access.Value != rejected && now.Add(refreshAhead).Before(time.Unix(t.Access.Expiry, 0))
+	ahead := refreshAhead + rand.N(refreshAhead/2) // so that many libraries do not refresh at once
+	return t.Access.Value != rejected && now.Add(ahead).Before(time.Unix(t.Access.Expiry, 0))
 }
 
 // Refresh renews a library's token if needed says so of the one in the vault,
@@ -146,6 +148,31 @@ func (e *Engine) postbox(lib Library) (digime.PostboxAddress, error) {
 	}
 	return tok.Postbox.Address()
 }
+
+// accountID looks up the id of a person's account with a provider by its
+// reference. Two accounts of one reference are none: nothing is guessed.
+func (e *Engine) accountID(ctx context.Context, lib Library, access, reference string) (string, error) {
+	accounts, err := e.Client.Accounts(ctx, lib.Contract, access)
+	if err != nil {
+		return "", err
+	}
+	id := ""
+	for _, a := range accounts {
+		switch {
+		case a.Reference != reference:
+		case id != "" && id != a.ID:
+			return "", fmt.Errorf("%w: more than one has the reference %q", errNoAccount, reference)
+		default:
+			id = a.ID
+		}
+	}
+	if id == "" {
+		return "", fmt.Errorf("%w: none has the reference %q", errNoAccount, reference)
+	}
+	return id, nil
+}
+
+var errNoAccount = errors.New("the account at the provider cannot be told")
 
 var errNoPostbox = errors.New("nothing says where this library's postbox is")
 

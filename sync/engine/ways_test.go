@@ -46,6 +46,36 @@ func TestPushToProvider(t *testing.T) {
 	}
 }
 
+// The account at the provider may be looked up by its reference; nothing is
+// guessed where there is none.
+func TestProviderAccountByReference(t *testing.T) {
+	r := newRig(t, func(f *Folder) {
+		f.Push, f.Provider.Version, f.AccountReference = PushProvider, "stu3", "no such reference"
+	}, "alice")
+	access, err := r.engine.access(t.Context(), r.libs["alice"], "")
+	must(t, err)
+	accounts, err := r.engine.Client.Accounts(t.Context(), r.libs["alice"].Contract, access)
+	if err != nil || len(accounts) == 0 {
+		t.Fatal(accounts, err)
+	}
+	path := filepath.Join(r.dir, "alice", "patient.json")
+	must(t, os.WriteFile(path, []byte(`{"resourceType": "Patient"}`), 0o644))
+	r.describe(path, `{}`)
+	r.once()
+	if f := r.state(path); f.State != store.Held || !strings.Contains(f.Hint, "account_reference") {
+		t.Fatalf("%+v", f)
+	}
+	r.folders[0].AccountReference = accounts[0].Reference
+	r.restart()
+	r.once()
+	if f := r.state(path); f.State != store.Delivered {
+		t.Fatalf("%+v", f)
+	}
+	if got := r.api.Deliveries(); len(got) != 1 || got[0].AccountID != accounts[0].ID {
+		t.Errorf("deliveries: %+v", got)
+	}
+}
+
 // A postbox may be configured, or come with the consent; an access token that
 // has expired is answered "pending", and refreshed.
 func TestPushToPostbox(t *testing.T) {
