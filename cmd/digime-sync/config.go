@@ -133,7 +133,8 @@ type FolderConfig struct {
 	// to Failed/ with the note, or only the status says so.
 	OnFailure string `yaml:"on_failure" default:"report" oneof:"report|move|quiet"`
 	// What happens when a file was sent and no answer came: it is sent again,
-	// and may then be there twice, or it is held until somebody decides.
+	// and may then be there twice, or it is held until somebody decides. With a
+	// read contract the library is asked first whether it is there.
 	InDoubt string `yaml:"in_doubt" default:"resend" oneof:"resend|hold"`
 }
 
