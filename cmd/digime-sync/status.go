@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
+	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -15,6 +16,7 @@ import (
 	"unicode"
 
 	"github.com/spf13/cobra"
+	"go.yaml.in/yaml/v3"
 
 	"github.com/digime-sync/digime-sync/store"
 	"github.com/digime-sync/digime-sync/sync/engine"
@@ -28,17 +30,14 @@ func (a *app) statusCommand() *cobra.Command {
 		Long:  "status says how every file, library and folder stands; with PATH, how that file or what lies below\nthat folder stands. It asks the running daemon, or reads the database where none runs.",
 		Args:  cobra.MaximumNArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {
-			cfg, log, err := a.open()
-			if err != nil {
-				return err
-			}
 			path := ""
 			if len(args) == 1 {
+				var err error
 				if path, err = filepath.Abs(args[0]); err != nil {
 					return fmt.Errorf("find %s: %w", args[0], err)
 				}
 			}
-			s, err := readStatus(cfg, log, path)
+			s, err := a.status(path)
 			if err != nil {
 				return err
 			}
@@ -53,6 +52,43 @@ func (a *app) statusCommand() *cobra.Command {
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return cmd
+}
+
+// status asks how things stand. While the configuration is bad, the daemon still
+// runs on the last good one, and just then people ask.
+func (a *app) status(path string) (s engine.Status, err error) {
+	cfg, log, err := a.open()
+	if err == nil {
+		return readStatus(cfg, log, path)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	if ask(ctx, stateDirIn(a.config()), http.MethodGet, "/status", url.Values{"path": {path}}, &s) == nil {
+		return s, nil
+	}
+	return s, err
+}
+
+// stateDirIn finds the state folder in a configuration that may be bad.
+func stateDirIn(path string) string {
+	var c struct {
+		StateDir string `yaml:"state_dir"`
+	}
+	data, err := os.ReadFile(path)
+	if err == nil {
+		err = yaml.Unmarshal(data, &c)
+	}
+	switch {
+	case err != nil || c.StateDir == "":
+		return defaultStateDir()
+	case filepath.IsAbs(c.StateDir):
+		return c.StateDir
+	}
+	dir, err := filepath.Abs(filepath.Dir(path))
+	if err != nil {
+		return defaultStateDir()
+	}
+	return filepath.Join(dir, c.StateDir)
 }
 
 func readStatus(cfg *Config, log *slog.Logger, path string) (s engine.Status, err error) {

@@ -7,6 +7,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"io"
 	"slices"
 	"time"
@@ -148,6 +149,9 @@ func (p *push) findInLibrary(ctx context.Context) (bool, error) {
 	err = g.Wait()
 	if errors.Is(err, errFound) {
 		return true, nil
+	}
+	if err == nil && reading.List.State != digime.ReadCompleted {
+		err = fmt.Errorf("the list of the library is %s: what it does not show may be there", reading.List.State)
 	}
 	return false, err
 }

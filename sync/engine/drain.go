@@ -6,6 +6,7 @@ import (
 	"maps"
 	"time"
 
+	"github.com/digime-sync/digime-sync/store"
 	"github.com/digime-sync/digime-sync/watcher"
 )
 
@@ -65,11 +66,28 @@ func (d *drainer) recover() error {
 	for _, name := range names {
 		d.lane(name)
 	}
+	if d.only == nil {
+		if err := d.engine.tryHeldFiles(); err != nil {
+			return fmt.Errorf("read held files: %w", err)
+		}
+	}
 	for name := range holds {
 		// A hold does not outlive a restart unproven: one file finds out.
 		d.lane(name).failures = 1
 	}
 	return nil
+}
+
+// tryHeldFiles makes the files due that were held one by one: a start, or a
+// changed configuration, may have mended what held them. Those in doubt stay
+// with a person.
+func (e *Engine) tryHeldFiles() error {
+	return e.Store.Unfinished(func(f store.File) error {
+		if f.State != store.Held || f.Doubts > 0 || !f.NextAttempt.After(time.Now()) {
+			return nil
+		}
+		return e.storeFault(e.Store.Defer(f, time.Now()))
+	})
 }
 
 func (d *drainer) lane(name string) *lane {
@@ -158,8 +176,11 @@ func (d *drainer) wake() {
 	for name, kicked := range d.engine.woken {
 		l := d.lane(name)
 		l.empty, l.next = false, time.Time{}
+		if kicked && l.held {
+			l.held, l.failures = false, 1 // one file finds out
+		}
 		if kicked {
-			l.held, l.paused = false, time.Time{}
+			l.paused = time.Time{}
 		}
 	}
 	clear(d.engine.woken)
@@ -193,7 +214,7 @@ func (d *drainer) learn(o outcome, now time.Time) error {
 	case o.hold != nil:
 		e.Log.Warn("library held", "library", o.lane, "reason", o.hold.Reason, "code", o.hold.Code)
 		return e.storeFault(e.Store.SetHold(*o.hold))
-	case o.answers && was:
+	case o.answers && was && !held:
 		e.Log.Info("library works again", "library", o.lane)
 		return e.storeFault(e.Store.ClearHold(o.lane))
 	}

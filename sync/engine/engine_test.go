@@ -456,3 +456,24 @@ func BenchmarkLibraries(b *testing.B) {
 		b.ReportMetric(float64(people)/b.Elapsed().Seconds(), "files/s")
 	}
 }
+
+// Pushes that were under way when the library was held do not end the hold:
+// it would hold on in silence.
+func TestHoldIsSaidThoughPushesBesideItSucceed(t *testing.T) {
+	r := newRig(t, nil, "alice")
+	r.api.Fail(sandbox.Fault{Kind: sandbox.ReqPush, Do: sandbox.DoRefuse, Status: 403, Code: "InsufficientScope"})
+	for i := range 12 {
+		r.drop("alice", fmt.Sprint(i, ".txt"), fmt.Sprint("file ", i))
+	}
+	r.once()
+	s, err := r.engine.Status("")
+	must(t, err)
+	if s.Libraries[0].State != "held" || s.Counts[store.Held] == 0 || s.Counts[store.Queued] != 0 {
+		t.Errorf("%v, library %+v", s.Counts, s.Libraries[0])
+	}
+	r.restart()
+	r.once()
+	if s, err = r.engine.Status(""); err != nil || s.Counts[store.Delivered] != 12 || s.Libraries[0].State != "ok" {
+		t.Errorf("after the restart: %v, library %+v, %v", s.Counts, s.Libraries, err)
+	}
+}

@@ -71,6 +71,13 @@ func (p *push) holdLane(f store.File, hold store.Hold, until time.Time) {
 	p.outcome.fault = errors.Join(p.outcome.fault, p.engine.noteOf(f.Path))
 }
 
+// holdFile holds this file alone, for what does not concern the library's other
+// files: its account at a provider.
+func (p *push) holdFile(f store.File, reason, hint string) {
+	p.deferTo(f, store.Held, reason, hint+"; it is tried again every few minutes", time.Now().Add(fileRetry))
+	p.outcome.fault = errors.Join(p.outcome.fault, p.engine.noteOf(f.Path))
+}
+
 // said is what went wrong in plain words, without the step, which the reader
 // knows.
 func said(api *digime.Error) string { return strings.TrimPrefix(api.Error(), api.Op+": ") }
@@ -90,6 +97,11 @@ func (p *push) unsent(f store.File, err error) {
 // laneFailed handles the errors that are about the destination, not the file.
 func (p *push) laneFailed(f store.File, api *digime.Error) {
 	e, now := p.engine, time.Now()
+	if p.folder.Push == PushProvider && api.Class == digime.Reauthorize {
+		p.outcome.answers = true
+		p.holdFile(f, said(api), "let the person authorize the account at the provider again: "+ConsentHint(f.Library))
+		return
+	}
 	if hold, ok := e.holdFor(p.desc.library, api); ok {
 		var until time.Time
 		if api.Class != digime.ConsentGone {
@@ -138,8 +150,7 @@ func (p *push) tokenFailed(ctx context.Context, err error) {
 		case errors.Is(err, errNoPostbox):
 			reason = err.Error()
 		case errors.Is(err, errNoAccount):
-			p.holdLane(f, store.Hold{Library: f.Library, Reason: err.Error(), Since: time.Now(),
-				Hint: "correct account_reference of the folder's provider:, or give its account_id"}, time.Now().Add(laneRetry))
+			p.holdFile(f, err.Error(), "correct account_reference of the folder's provider:, or give its account_id")
 			return
 		case !errors.Is(err, errNoToken):
 			reason, until = "the token of this library cannot be used: "+err.Error(), time.Now().Add(laneRetry)

@@ -69,6 +69,8 @@ func (l *lane) learn(o outcome, now time.Time) {
 	switch {
 	case o.hold != nil:
 		l.held, l.stamp = true, o.stamp
+	case l.held: // a push that began before the hold says nothing about it
+		return
 	case o.failed:
 		l.failures++
 		l.paused = now.Add(backoff(l.failures))

@@ -68,6 +68,19 @@ func TestHeldLaneIsNotReady(t *testing.T) {
 	}
 }
 
+// A push that was under way when its lane was held neither frees the lane nor
+// makes it forget when to try again.
+func TestHoldOutlivesThePushesBesideIt(t *testing.T) {
+	now := time.Now()
+	l := &lane{running: map[string]bool{"a": true, "b": true, "c": true}}
+	l.learn(outcome{path: "a", hold: &store.Hold{}, after: now.Add(time.Minute)}, now)
+	l.learn(outcome{path: "b", answers: true}, now)
+	l.learn(outcome{path: "c", failed: true}, now)
+	if !l.held || !l.paused.Equal(now.Add(time.Minute)) || len(l.running) != 0 {
+		t.Errorf("%+v", l)
+	}
+}
+
 func TestNoteDue(t *testing.T) {
 	now := time.Now()
 	for _, c := range []struct {

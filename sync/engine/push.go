@@ -19,6 +19,7 @@ import (
 const (
 	answerGrace = 4 * time.Second // for an answer that is on its way when the service stops
 	heldRetry   = time.Hour       // for a file held because the service calls it malformed
+	fileRetry   = 5 * time.Minute // for a file held because of its account at a provider
 	laneRetry   = 2 * time.Minute // for a lane held for a reason that may be mended at the service
 )
 
