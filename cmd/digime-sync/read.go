@@ -279,6 +279,8 @@ func (b *readBack) conclude(cfg *Config, log *slog.Logger, library string, began
 	switch {
 	case b.failed > 0:
 		return failure(exitError, "try it again; what cannot be read then is for digi.me's support", "%d of %d files of library %s could not be read back", b.failed, len(b.reading.List.Files), library)
+	case !equal && b.reading.List.State != digime.ReadCompleted:
+		return failure(exitError, "try it again later", "the list of library %s is not complete: what is called missing may well be there", library)
 	case !equal:
 		return errHeld
 	}
