@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/aes"
 	"crypto/cipher"
 	"crypto/rand"
@@ -35,6 +36,7 @@ type shelf struct {
 	t       *testing.T
 	key     *rsa.PublicKey
 	files   []shelved
+	state   string       // of its list; "" is completed
 	refuses string       // the name of one that it does not give out
 	breaks  atomic.Int32 // how many files still break off on their way
 	given   atomic.Int32
@@ -63,7 +65,7 @@ func (s *shelf) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			}
 			list = append(list, map[string]any{"name": f.name, "updatedDate": came.UnixMilli()})
 		}
-		_ = json.NewEncoder(w).Encode(map[string]any{"status": map[string]string{"state": "partial"}, "fileList": list})
+		_ = json.NewEncoder(w).Encode(map[string]any{"status": map[string]string{"state": cmp.Or(s.state, "completed")}, "fileList": list})
 		return
 	}
 	i := slices.IndexFunc(s.files, func(f shelved) bool { return f.name == last })
@@ -189,7 +191,7 @@ func TestReadHostileNames(t *testing.T) {
 		files = append(files, shelved{fmt.Sprintf("service-%d", i), name, "by reference " + name}, shelved{name + "?", "", "by name " + name})
 	}
 	c := newClinic(t)
-	c.newShelf(t, files...)
+	c.newShelf(t, files...).state = "partial"
 	box := t.TempDir()
 	before := tree(t, c.dir)
 	stdout, stderr := c.runs(t, 0, "read", "alice", "--out", filepath.Join(box, "deep", "out"))

@@ -48,6 +48,17 @@ func TestVerifyFindsWhatIsWrong(t *testing.T) {
 	}
 }
 
+func TestVerifyOfAnIncompleteListProvesNothing(t *testing.T) {
+	c := newClinic(t)
+	c.drop(t, "one.txt", "one")
+	c.runs(t, 0, "sync")
+	c.newShelf(t).state = "partial"
+	_, stderr := c.runs(t, exitError, "read", "alice", "--verify")
+	if !strings.Contains(stderr, "the list of library alice is not complete") {
+		t.Error(stderr)
+	}
+}
+
 // A content that was replaced, and a file that was taken away, were delivered
 // all the same; what could not be read back is not called missing alone.
 func TestVerifyKnowsAllThatWasDelivered(t *testing.T) {
