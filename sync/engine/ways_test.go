@@ -153,3 +153,26 @@ func TestHeldInDoubtStaysHeld(t *testing.T) {
 		t.Errorf("push --again: %+v, %v", files, err)
 	}
 }
+
+// What is wrong with one account at a provider holds that file, not the library.
+func TestProviderFaultHoldsItsFileAlone(t *testing.T) {
+	r := newRig(t, func(f *Folder) { f.Push, f.Provider.Version = PushProvider, "stu3" }, "alice")
+	access, err := r.engine.access(t.Context(), r.libs["alice"], "")
+	must(t, err)
+	accounts, err := r.engine.Client.Accounts(t.Context(), r.libs["alice"].Contract, access)
+	if err != nil || len(accounts) == 0 {
+		t.Fatal(accounts, err)
+	}
+	r.api.Fail(sandbox.Fault{Kind: sandbox.ReqProvider, Do: sandbox.DoRefuse, Status: 511, Code: "ServiceAuthorizationError"})
+	for _, name := range []string{"a", "b", "c", "d", "e", "f"} {
+		path := filepath.Join(r.dir, "alice", name+".json")
+		must(t, os.WriteFile(path, []byte(`{"resourceType": "Patient", "id": "`+name+`"}`), 0o644))
+		r.describe(path, `{"provider": {"accountId": "`+accounts[0].ID+`"}}`)
+	}
+	r.once()
+	s, err := r.engine.Status("")
+	must(t, err)
+	if s.Counts[store.Held] != 1 || s.Counts[store.Delivered] != 5 || s.Libraries[0].State != "ok" {
+		t.Errorf("%v, library %+v", s.Counts, s.Libraries[0])
+	}
+}
