@@ -18,11 +18,13 @@ const module = "github.com/digime-sync/digime-sync/"
 // Imports go one way: cmd → engine → the leaves, and the watcher asks sidecar
 // what a sidecar is called.
 var mayImport = map[string][]string{
-	"cmd/digime-sync":     {"watcher", "sidecar", "store", "sync/engine", "sync/digime", "sync/digime/sandbox"},
-	"sync/engine":         {"watcher", "sidecar", "store", "sync/digime"},
+	"cmd/digime-sync":     {"watcher", "sidecar", "store", "store/failpoint", "sync/engine", "sync/digime", "sync/digime/sandbox", "packaging"},
+	"sync/engine":         {"watcher", "sidecar", "store", "store/failpoint", "sync/digime"},
 	"watcher":             {"sidecar"},
 	"sidecar":             {},
-	"store":               {},
+	"store":               {"store/failpoint"},
+	"store/failpoint":     {},
+	"packaging":           {},
 	"sync/digime":         {},
 	"sync/digime/sandbox": {},
 }

@@ -1,0 +1,34 @@
+//go:build failpoint
+
+package failpoint
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"syscall"
+	"testing"
+)
+
+func TestPlanIsFollowedAndReadAnew(t *testing.T) {
+	plan := filepath.Join(t.TempDir(), "plan")
+	t.Setenv(PlanEnv, plan)
+	say := func(text string) {
+		if err := os.WriteFile(plan, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	say("a.write ENOSPC 2-3\n")
+	for hit, want := range []error{nil, syscall.ENOSPC, syscall.ENOSPC, nil} {
+		if err := Hit("a.write"); !errors.Is(err, want) {
+			t.Errorf("hit %d: %v, want %v", hit+1, err, want)
+		}
+		if err := Hit("b.write"); err != nil {
+			t.Errorf("another step: %v", err)
+		}
+	}
+	say("* EIO\n")
+	if err := Hit("b.write"); !errors.Is(err, syscall.EIO) {
+		t.Errorf("after the plan changed: %v, want EIO", err)
+	}
+}
