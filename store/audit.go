@@ -10,6 +10,8 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+
+	"github.com/digime-sync/digime-sync/store/failpoint"
 )
 
 const (
@@ -75,6 +77,9 @@ func (a *auditLog) tidy() error {
 		}
 	}
 	a.log.Warn("audit log: incomplete last line cut off", "path", a.path, "offset", whole, "bytes", size-whole)
+	if err := failpoint.Hit("audit.cut"); err != nil {
+		return err
+	}
 	if err := a.f.Truncate(whole); err != nil {
 		return err
 	}
@@ -115,7 +120,14 @@ func (a *auditLog) append(lines []byte) error {
 
 func (a *auditLog) write(lines []byte) error {
 	a.dirty = true
-	if _, err := a.f.WriteAt(lines, a.end); err != nil {
+	err := failpoint.Hit("audit.write")
+	if err == nil {
+		_, err = a.f.WriteAt(lines, a.end)
+	}
+	if err == nil {
+		err = failpoint.Hit("audit.written")
+	}
+	if err != nil {
 		// What is half there is removed at once if possible, so that other readers do not see it.
 		if a.f.Truncate(a.end) == nil {
 			a.dirty = a.f.Sync() != nil
@@ -124,6 +136,9 @@ func (a *auditLog) write(lines []byte) error {
 	}
 	a.syncs++
 	if err := a.f.Sync(); err != nil {
+		return err
+	}
+	if err := failpoint.Hit("audit.flushed"); err != nil {
 		return err
 	}
 	a.end += int64(len(lines))
@@ -136,6 +151,9 @@ func (a *auditLog) write(lines []byte) error {
 // pages and call them clean. So the bytes beyond the last good flush are cut
 // off and written anew by whoever still needs them.
 func (a *auditLog) reopen() error {
+	if err := failpoint.Hit("audit.reopen"); err != nil {
+		return err
+	}
 	if a.f != nil {
 		_ = a.f.Close() // its state is what we no longer trust
 		a.f = nil

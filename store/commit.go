@@ -6,6 +6,8 @@ import (
 	"runtime/debug"
 
 	"go.etcd.io/bbolt"
+
+	"github.com/digime-sync/digime-sync/store/failpoint"
 )
 
 // change is one mutation. apply checks first and then changes; it may run more
@@ -94,13 +96,20 @@ func (s *Store) update(fn func(t *txn) error) (err error) {
 	}
 	var own error // of fn or the log: the database is as it was
 	err = s.guard(func() error {
-		return db.Update(func(tx *bbolt.Tx) error {
+		err := db.Update(func(tx *bbolt.Tx) error {
 			t := &txn{tx: tx}
 			if own = fn(t); own == nil {
 				own = s.finish(t)
 			}
-			return own
+			if own != nil {
+				return own
+			}
+			return failpoint.Hit("store.commit")
 		})
+		if err == nil {
+			err = failpoint.Hit("store.committed")
+		}
+		return err
 	})
 	if errors.Is(err, errNothing) {
 		return nil
@@ -140,6 +149,9 @@ func (s *Store) heal() error {
 	}
 	if !s.reopen {
 		return nil
+	}
+	if err := failpoint.Hit("store.reopen"); err != nil {
+		return err
 	}
 	if err := s.reopenDB(); err != nil {
 		return err

@@ -6,6 +6,8 @@ import (
 	"os"
 
 	"go.etcd.io/bbolt"
+
+	"github.com/digime-sync/digime-sync/store/failpoint"
 )
 
 const (
@@ -29,7 +31,10 @@ func (s *Store) compactIfWasteful() error {
 		return nil
 	}
 	temp := s.path + ".new"
-	err = s.guard(func() error { return copyDB(temp, db) })
+	err = failpoint.Hit("compact.copy")
+	if err == nil {
+		err = s.guard(func() error { return copyDB(temp, db) })
+	}
 	if damaged := s.damage(); damaged != nil {
 		return damaged
 	}
@@ -40,7 +45,14 @@ func (s *Store) compactIfWasteful() error {
 	if err := s.closeDB(); err != nil {
 		return fmt.Errorf("close database: %w", err)
 	}
-	if err := replace(temp, s.path); err != nil {
+	err = failpoint.Hit("compact.replace")
+	if err == nil {
+		err = replace(temp, s.path)
+	}
+	if err == nil {
+		err = failpoint.Hit("compact.replaced")
+	}
+	if err != nil {
 		return fmt.Errorf("put the smaller database in place: %w", err)
 	}
 	if err := syncDir(s.dir); err != nil {

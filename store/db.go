@@ -9,6 +9,8 @@ import (
 
 	"go.etcd.io/bbolt"
 	bolterrors "go.etcd.io/bbolt/errors"
+
+	"github.com/digime-sync/digime-sync/store/failpoint"
 )
 
 // openDB opens a database file as the store's, brought to the present schema.
@@ -50,6 +52,9 @@ func (s *Store) bringUp(db *bbolt.DB) error {
 			return nil
 		})
 		if err != nil || schema == uint64(len(migrations)) {
+			return err
+		}
+		if err := failpoint.Hit("store.migrate"); err != nil {
 			return err
 		}
 		return db.Update(func(tx *bbolt.Tx) error { return migrate(&txn{tx: tx}) })

@@ -9,6 +9,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+
+	"github.com/digime-sync/digime-sync/store/failpoint"
 )
 
 // Move renames a file durably and never overwrites one: errors.Is(err,
@@ -16,9 +18,15 @@ import (
 // reads the copy back, and removes the original only if it has not changed
 // meanwhile.
 func Move(oldpath, newpath string) error {
-	err := renameNew(oldpath, newpath)
+	err := failpoint.Hit("move.rename")
+	if err == nil {
+		err = renameNew(oldpath, newpath)
+	}
 	if errors.Is(err, errCrossDevice) {
 		err = moveAcross(oldpath, newpath)
+	}
+	if err == nil {
+		err = failpoint.Hit("move.renamed")
 	}
 	if err != nil {
 		return fmt.Errorf("move %s to %s: %w", oldpath, newpath, diskFull(err))
@@ -43,8 +51,15 @@ func moveAcross(oldpath, newpath string) error {
 	if err != nil {
 		return err
 	}
-	if err := renameNew(temp, newpath); err != nil {
+	err = failpoint.Hit("across.place")
+	if err == nil {
+		err = renameNew(temp, newpath)
+	}
+	if err != nil {
 		return errors.Join(err, os.Remove(temp))
+	}
+	if err := failpoint.Hit("across.placed"); err != nil {
+		return err
 	}
 	if err := syncDir(filepath.Dir(newpath)); err != nil {
 		return err
@@ -55,6 +70,9 @@ func moveAcross(oldpath, newpath string) error {
 	}
 	if err != nil {
 		return errors.Join(err, os.Remove(newpath))
+	}
+	if err := failpoint.Hit("across.remove"); err != nil {
+		return step("remove the original", err)
 	}
 	return step("remove the original", os.Remove(oldpath))
 }
@@ -87,8 +105,14 @@ func copyBeside(oldpath, newpath string, info fs.FileInfo) (temp string, err err
 
 func copyChecked(f *os.File, src io.Reader) error {
 	want, got := sha256.New(), sha256.New()
+	if err := failpoint.Hit("across.copy"); err != nil {
+		return step("copy", err)
+	}
 	if _, err := io.Copy(io.MultiWriter(f, want), src); err != nil {
 		return step("copy", err)
+	}
+	if err := failpoint.Hit("across.flush"); err != nil {
+		return step("flush the copy", err)
 	}
 	if err := f.Sync(); err != nil {
 		return step("flush the copy", err)

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"go.etcd.io/bbolt"
+
+	"github.com/digime-sync/digime-sync/store/failpoint"
 )
 
 const (
@@ -81,8 +83,14 @@ func (s *Store) openAll() (err error) {
 	if s.audit, err = openAudit(s.dir, s.log); err != nil {
 		return err
 	}
+	if err := failpoint.Hit("open.audit"); err != nil {
+		return fmt.Errorf("open audit log: %w", err)
+	}
 	if err := s.prepare(); err != nil {
 		return err
+	}
+	if err := failpoint.Hit("open.database"); err != nil {
+		return fmt.Errorf("open database: %w", err)
 	}
 	if err := os.Remove(filepath.Join(s.dir, cleanName)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("open database: %w", err)
@@ -119,6 +127,9 @@ func (s *Store) Close() error {
 	defer s.commitMu.Unlock()
 	s.closed = true
 	err = errors.Join(err, s.closeFiles())
+	if err == nil {
+		err = failpoint.Hit("store.closed")
+	}
 	if err == nil {
 		if err := s.markClean(); err != nil {
 			s.log.Warn("database is closed, but will be checked when it is opened", "error", err)

@@ -13,6 +13,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/digime-sync/digime-sync/store/failpoint"
 )
 
 const (
@@ -100,6 +102,9 @@ func (s *Store) inspected(err error) error {
 func (s *Store) rebuild(damaged *DamagedError) error {
 	s.log.Error("database is damaged, it is set aside and made anew", "path", s.path, "error", damaged)
 	_ = s.closeDB() // whatever it says, the file is done with
+	if err := failpoint.Hit("rebuild.aside"); err != nil {
+		return fmt.Errorf("set the damaged database aside: %w", err)
+	}
 	aside, err := setAside(s.path, time.Now())
 	if err != nil {
 		return fmt.Errorf("set the damaged database aside: %w", err)
@@ -147,6 +152,9 @@ func (s *Store) build(damaged string) (err error) {
 			err = fmt.Errorf("make database: %w", errors.Join(diskFull(err), s.closeDB(), os.Remove(temp)))
 		}
 	}()
+	if err := failpoint.Hit("rebuild.create"); err != nil {
+		return err
+	}
 	if err := s.openDB(temp); err != nil {
 		return err
 	}
@@ -164,7 +172,13 @@ func (s *Store) build(damaged string) (err error) {
 	if err := s.closeDB(); err != nil {
 		return err
 	}
+	if err := failpoint.Hit("rebuild.replace"); err != nil {
+		return err
+	}
 	if err := replace(temp, s.path); err != nil {
+		return err
+	}
+	if err := failpoint.Hit("rebuild.replaced"); err != nil {
 		return err
 	}
 	return syncDir(s.dir)

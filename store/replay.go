@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"encoding/hex"
 	"fmt"
+
+	"github.com/digime-sync/digime-sync/store/failpoint"
 )
 
 // replayTail brings the database up to the end of the audit log.
@@ -38,6 +40,9 @@ func (s *Store) replayTail() error {
 func (s *Store) replayFrom(from int64) (damaged int, err error) {
 	var entries []Entry
 	flush := func() error {
+		if err := failpoint.Hit("store.replay"); err != nil {
+			return err
+		}
 		err := s.update(func(t *txn) error { return t.replayAll(entries) })
 		entries = entries[:0]
 		return err

@@ -19,6 +19,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/rogpeppe/go-internal/lockedfile"
+
+	"github.com/digime-sync/digime-sync/store/failpoint"
 )
 
 const (
@@ -218,13 +220,23 @@ func (v *Vault) Save(library string, data []byte) error {
 	if _, err := v.read(path, library); err == nil {
 		old, err := os.ReadFile(path)
 		if err == nil {
+			err = failpoint.Hit("vault.keep")
+		}
+		if err == nil {
 			err = WriteFile(path+previousSuffix, old, 0o600)
 		}
 		if err != nil {
 			return fmt.Errorf("save token: keep the previous generation: %w", err)
 		}
 	}
-	if err := WriteFile(path, append(content, '\n'), 0o600); err != nil {
+	err = failpoint.Hit("vault.replace")
+	if err == nil {
+		err = WriteFile(path, append(content, '\n'), 0o600)
+	}
+	if err == nil {
+		err = failpoint.Hit("vault.saved")
+	}
+	if err != nil {
 		return fmt.Errorf("save token: %w", err)
 	}
 	return nil

@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"github.com/digime-sync/digime-sync/store/failpoint"
 )
 
 const (
@@ -59,6 +61,9 @@ func (v *Vault) firstKey(paths [2]string) ([]byte, error) {
 	}
 	key := newKey()
 	for _, p := range paths {
+		if err := failpoint.Hit("vault.key"); err != nil {
+			return nil, err
+		}
 		if err := WriteFile(p, encodeKey(key), 0o600); err != nil {
 			return nil, err
 		}
@@ -73,6 +78,9 @@ func (v *Vault) restoreKey(path string, key []byte, why error) error {
 		if _, err := setAside(path, time.Now()); err != nil {
 			return err
 		}
+	}
+	if err := failpoint.Hit("vault.restore"); err != nil {
+		return err
 	}
 	return WriteFile(path, encodeKey(key), 0o600)
 }

@@ -7,6 +7,8 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"github.com/digime-sync/digime-sync/store/failpoint"
 )
 
 // tempPattern is hidden, and what scans for files to push leaves out.
@@ -36,25 +38,42 @@ func WriteFile(path string, data []byte, perm fs.FileMode) error {
 	if err != nil {
 		return fmt.Errorf("write %s: %w", path, diskFull(err))
 	}
-	if err := replace(temp, path); err != nil {
+	err = failpoint.Hit("file.rename")
+	if err == nil {
+		err = replace(temp, path)
+	}
+	if err != nil {
 		return fmt.Errorf("write %s: rename: %w", path, errors.Join(diskFull(err), os.Remove(temp)))
 	}
-	if err := syncDir(filepath.Dir(path)); err != nil {
-		return fmt.Errorf("write %s: %w", path, err)
+	err = failpoint.Hit("file.renamed")
+	if err == nil {
+		err = syncDir(filepath.Dir(path))
+	}
+	if err != nil {
+		return fmt.Errorf("write %s: %w", path, diskFull(err))
 	}
 	return nil
 }
 
 // writeTemp makes a flushed, hidden file beside path.
 func writeTemp(path string, data []byte, perm fs.FileMode) (temp string, err error) {
+	if err := failpoint.Hit("file.create"); err != nil {
+		return "", fmt.Errorf("create: %w", err)
+	}
 	f, err := os.CreateTemp(filepath.Dir(path), tempPattern)
 	if err != nil {
 		return "", fmt.Errorf("create: %w", err)
 	}
 	err = step("set permissions", errors.Join(f.Chmod(perm), adopt(f.Name())))
 	if err == nil {
+		err = step("write", failpoint.Hit("file.write"))
+	}
+	if err == nil {
 		_, err = f.Write(data)
 		err = step("write", err)
+	}
+	if err == nil {
+		err = step("flush", failpoint.Hit("file.flush"))
 	}
 	if err == nil {
 		err = step("flush", f.Sync())

@@ -15,6 +15,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/digime-sync/digime-sync/store/failpoint"
 	"github.com/digime-sync/digime-sync/sync/engine"
 )
 
@@ -78,7 +79,7 @@ func (d *daemon) run(ctx context.Context) error {
 			return err
 		case next := <-d.next:
 			stop()
-			err = <-done
+			err = errors.Join(<-done, failpoint.Hit("reload.stopped"))
 			d.mu.Lock()
 			d.engine = next.engine
 			d.mu.Unlock()
@@ -98,6 +99,9 @@ func (d *daemon) reload(ctx context.Context) error {
 	var e *engine.Engine
 	if err == nil {
 		e, err = d.takeOver(cfg)
+	}
+	if err == nil {
+		err = failpoint.Hit("reload.take")
 	}
 	d.mu.Lock()
 	d.refused = err

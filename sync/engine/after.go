@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/digime-sync/digime-sync/store"
+	"github.com/digime-sync/digime-sync/store/failpoint"
 	"github.com/digime-sync/digime-sync/watcher"
 )
 
@@ -52,6 +53,9 @@ func (e *Engine) finish(path string) error {
 	if err != nil {
 		return nil
 	}
+	if err := failpoint.Hit("after.done"); err != nil {
+		return err
+	}
 	return e.Store.AfterDone(path)
 }
 
@@ -86,7 +90,13 @@ func (e *Engine) settleDown(f store.File) error {
 		if err != nil {
 			return err
 		}
+		if err := failpoint.Hit("after.moved"); err != nil {
+			return err
+		}
 		return e.Store.SetMoved(f.Path, target)
+	}
+	if err := failpoint.Hit("after.receipt"); err != nil {
+		return fmt.Errorf("write receipt: %w", err)
 	}
 	if err := e.put(f, f.Path, ReceiptSuffix, receipt); err != nil {
 		return fmt.Errorf("write receipt: %w", err)
@@ -126,7 +136,13 @@ func (e *Engine) remove(f store.File) error {
 	if !same(f.Path, f.Sig) {
 		return nil
 	}
+	if err := failpoint.Hit("after.delete"); err != nil {
+		return fmt.Errorf("delete file: %w", err)
+	}
 	if err := os.Remove(f.Path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("delete file: %w", err)
+	}
+	if err := failpoint.Hit("after.deleted"); err != nil {
 		return fmt.Errorf("delete file: %w", err)
 	}
 	return nil
@@ -151,6 +167,9 @@ func (e *Engine) moveTo(sub string, f store.File, suffix string, note func(targe
 			return "", fmt.Errorf("make folder %s: %w", sub, err)
 		}
 		if err := store.WriteFile(mark, text, 0o644); err != nil {
+			return "", fmt.Errorf("write %s: %w", suffix, err)
+		}
+		if err := failpoint.Hit("after.marked"); err != nil {
 			return "", fmt.Errorf("write %s: %w", suffix, err)
 		}
 		if err := moveBoth(f, target, side); err != nil {
@@ -196,6 +215,9 @@ func moveBoth(f store.File, target, side string) error {
 		if err := store.Move(from, side); err != nil {
 			return fmt.Errorf("move sidecar: %w", err)
 		}
+	}
+	if err := failpoint.Hit("after.sidecar"); err != nil {
+		return fmt.Errorf("move file: %w", err)
 	}
 	if err := store.Move(f.Path, target); err != nil {
 		return fmt.Errorf("move file: %w", err)

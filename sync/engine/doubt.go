@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/digime-sync/digime-sync/store"
+	"github.com/digime-sync/digime-sync/store/failpoint"
 	"github.com/digime-sync/digime-sync/sync/digime"
 	"github.com/digime-sync/digime-sync/watcher"
 )
@@ -46,6 +47,10 @@ const inDoubt = "the whole file was sent, but no answer came: it may have arrive
 // doubt records that the whole file may have arrived although no answer came.
 func (p *push) doubt(err error, api *digime.Error) {
 	e := p.engine
+	if err := failpoint.Hit("push.doubt"); err != nil {
+		p.outcome.fault = fmt.Errorf("record doubt: %w", err)
+		return
+	}
 	p.file.Doubts++
 	p.file.Begun, p.file.Released = false, false
 	p.outcome.failed = true

@@ -14,6 +14,7 @@ import (
 
 	"github.com/digime-sync/digime-sync/sidecar"
 	"github.com/digime-sync/digime-sync/store"
+	"github.com/digime-sync/digime-sync/store/failpoint"
 	"github.com/digime-sync/digime-sync/watcher"
 )
 
@@ -206,7 +207,13 @@ func (e *Engine) enqueue(rec store.File) error {
 		return err
 	}
 	rec.After = e.folders[rec.Folder].After
-	state, err := e.Store.Enqueue(rec, time.Now())
+	state, err := store.State(""), failpoint.Hit("intake.queue")
+	if err == nil {
+		state, err = e.Store.Enqueue(rec, time.Now())
+	}
+	if err == nil {
+		err = failpoint.Hit("intake.queued")
+	}
 	if err != nil {
 		return fmt.Errorf("queue file: %w", err)
 	}
@@ -244,6 +251,9 @@ func (e *Engine) settleVerdict(rec store.File, v *verdict) error {
 	rec.UpdatedAt = time.Now()
 	if err := e.forgetOrphan(rec); err != nil {
 		return err
+	}
+	if err := failpoint.Hit("intake.verdict"); err != nil {
+		return fmt.Errorf("record %s: %w", v.state, err)
 	}
 	if err := e.Store.Put(rec); err != nil {
 		return fmt.Errorf("record %s: %w", v.state, err)

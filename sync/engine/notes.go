@@ -15,6 +15,7 @@ import (
 
 	"github.com/digime-sync/digime-sync/sidecar"
 	"github.com/digime-sync/digime-sync/store"
+	"github.com/digime-sync/digime-sync/store/failpoint"
 	"github.com/digime-sync/digime-sync/watcher"
 )
 
@@ -92,6 +93,9 @@ func (e *Engine) moveToFailed(f store.File) error {
 		e.Log.Warn("refused, but it could not be moved away", e.file(f.Path), "err", pathless(err))
 		return nil
 	}
+	if err := failpoint.Hit("refused.moved"); err != nil {
+		return fmt.Errorf("record move: %w", err)
+	}
 	m := moved(target)
 	m.Note = beside(target, NoteSuffix)
 	if sig, err := watcher.Lstat(target); err == nil {
@@ -161,6 +165,9 @@ func (e *Engine) put(f store.File, path, suffix string, text []byte) error {
 	if suffix != NoteSuffix || f.Note == target {
 		return nil
 	}
+	if err := failpoint.Hit("note.written"); err != nil {
+		return err
+	}
 	f.Note = target
 	return e.Store.SetNote(f.Path, target)
 }
@@ -223,7 +230,11 @@ func (e *Engine) unnote(f store.File) {
 	if f.Note == "" {
 		return
 	}
-	if err := os.Remove(f.Note); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	err := failpoint.Hit("note.remove")
+	if err == nil {
+		err = os.Remove(f.Note)
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		e.Log.Warn("note could not be removed", e.file(f.Path), "err", pathless(err))
 		return
 	}

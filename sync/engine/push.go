@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/digime-sync/digime-sync/store"
+	"github.com/digime-sync/digime-sync/store/failpoint"
 	"github.com/digime-sync/digime-sync/sync/digime"
 	"github.com/digime-sync/digime-sync/watcher"
 )
@@ -175,7 +176,13 @@ func (p *push) run(ctx context.Context) {
 // meanwhile) or the store failed with err.
 func (p *push) begin(released bool) (ok bool, err error) {
 	e := p.engine
+	if err := failpoint.Hit("push.begin"); err != nil {
+		return false, fmt.Errorf("write intent: %w", err)
+	}
 	f, proceed, err := e.Store.Begin(p.file.Path, time.Now(), released)
+	if err == nil {
+		err = failpoint.Hit("push.begun")
+	}
 	switch {
 	case errors.Is(err, store.ErrSameContent):
 		return false, nil // its turn comes when the other's outcome is known
@@ -207,13 +214,23 @@ func (p *push) attempt(ctx context.Context, access string) (ok bool, err error) 
 	defer done()
 	upload.Release = func() error {
 		if !small {
+			if err := failpoint.Hit("push.release"); err != nil {
+				return fmt.Errorf("write release: %w", err)
+			}
 			if err := e.Store.Released(f.Path); err != nil {
 				return fmt.Errorf("write release: %w", err)
 			}
 		}
+		if err := failpoint.Hit("push.released"); err != nil {
+			return fmt.Errorf("write release: %w", err)
+		}
 		return release()
 	}
-	return true, p.send(pushCtx, access, upload)
+	err = p.send(pushCtx, access, upload)
+	if lost := failpoint.Hit("push.answered"); lost != nil {
+		return true, fmt.Errorf("send: %w", lost)
+	}
+	return true, err
 }
 
 // address finds out where a postbox or a provider's account is, before anything
@@ -287,7 +304,13 @@ func (p *push) delivered(ctx context.Context, doubtful bool, reason string) {
 // after one more try.
 func (e *Engine) recordDelivery(ctx context.Context, f store.File, now time.Time) error {
 	for n, last := 1, false; ; n++ {
-		err := e.Store.Delivered(f, now)
+		err := failpoint.Hit("push.record")
+		if err == nil {
+			err = e.Store.Delivered(f, now)
+		}
+		if err == nil {
+			err = failpoint.Hit("push.recorded")
+		}
 		if err == nil {
 			e.storeWorks()
 		}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/digime-sync/digime-sync/store"
+	"github.com/digime-sync/digime-sync/store/failpoint"
 	"github.com/digime-sync/digime-sync/sync/digime"
 )
 
@@ -64,6 +65,9 @@ func (e *Engine) Refresh(ctx context.Context, lib Library, needed func(digime.To
 	if err != nil {
 		return "", fmt.Errorf("look at token: %w", err)
 	}
+	if err := failpoint.Hit("refresh.send"); err != nil {
+		return "", fmt.Errorf("save token: %w", err)
+	}
 	graced, done := withGrace(ctx) // a stop must not cost the new token
 	defer done()
 	fresh, err := e.Client.Refresh(graced, lib.Contract, old)
@@ -78,6 +82,9 @@ func (e *Engine) Refresh(ctx context.Context, lib Library, needed func(digime.To
 	e.mu.Lock()
 	e.unsaved[lib.Name] = unsaved{fresh, stamp}
 	e.mu.Unlock()
+	if err := failpoint.Hit("refresh.answered"); err != nil {
+		return "", fmt.Errorf("save token: %w", err)
+	}
 	if err := e.saveToken(lib.Name, fresh); err != nil {
 		return "", err
 	}
