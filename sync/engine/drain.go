@@ -24,6 +24,7 @@ func (e *Engine) drain(ctx context.Context, once bool, only map[string]bool) err
 	}
 	fault := d.look(time.Now())
 	for fault == nil && ctx.Err() == nil {
+		e.beat()
 		fault = d.fill(ctx, time.Now())
 		if fault != nil || once && d.running == 0 {
 			break
@@ -83,6 +84,7 @@ func (d *drainer) recover() error {
 // with a person.
 func (e *Engine) tryHeldFiles() error {
 	return e.Store.Unfinished(func(f store.File) error {
+		e.beat() // with very many of them this takes minutes
 		if f.State != store.Held || f.Doubts > 0 || !f.NextAttempt.After(time.Now()) {
 			return nil
 		}

@@ -30,6 +30,7 @@ import (
 	"log/slog"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -101,6 +102,7 @@ type Engine struct {
 	folders map[string]*Folder
 	signal  chan struct{} // woken is not empty
 	pause   time.Duration // after the first question about a reading, and after a failed one
+	round   atomic.Int64  // when the main loop last went round, Unix nanoseconds
 
 	mu         sync.Mutex
 	running    bool               // by Run: what the watcher says of folders means something
