@@ -1,0 +1,8 @@
+#!/bin/sh
+# Installs, on Debian or Ubuntu, what the tests of the packages need beyond Go
+# and git. Run it as root.
+set -eu
+export DEBIAN_FRONTEND=noninteractive
+apt-get update -q
+apt-get install -q -y --no-install-recommends \
+  mmdebstrap systemd-container rpm lintian shellcheck xz-utils man-db
