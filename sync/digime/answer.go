@@ -43,10 +43,11 @@ type answer struct {
 func (a *answer) ok() bool { return a.status >= 200 && a.status <= 299 }
 
 // html tells a page from an answer: the API never sends one, captive portals
-// and block pages always do, often with 200.
+// and block pages always do, often with 200, and not always under their own type.
 func (a *answer) html() bool {
 	kind, _, _ := mime.ParseMediaType(a.header.Get("Content-Type"))
-	return kind == "text/html" || kind == "application/xhtml+xml"
+	return kind == "text/html" || kind == "application/xhtml+xml" ||
+		strings.HasPrefix(http.DetectContentType(a.body), "text/html")
 }
 
 // refusal is the service's description of an error.
@@ -87,10 +88,13 @@ func (c *Client) refused(op string, a *answer, secrets ...string) *Error {
 	e.Class, e.what = classify(op, a.status, said.code)
 	switch {
 	case a.html() && said.code == "" && pageInstead(a.status):
-		e.Class = Passing
+		e.Class, e.Host, e.RetryAfter = Passing, true, 0 // which would be the portal's own
 		e.what = "a web page came back instead of an answer: something between us and digi.me (a login page of the network, a filter) holds it up"
 	case a.status >= 300 && a.status <= 399:
+		e.Host = true
 		e.Class, e.what = c.redirected(a)
+	case a.status == http.StatusProxyAuthRequired, a.status >= 500 && e.Class == Passing:
+		e.Host = true
 	}
 	if skew, ok := c.Skew(); ok && skew.Abs() > maxSkew && (a.status == http.StatusUnauthorized || a.status == http.StatusNotAcceptable) {
 		e.Skew = skew

@@ -123,7 +123,7 @@ func TestStopWaitsForRelease(t *testing.T) {
 func TestWaitForAnswerEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for stall, want := range map[time.Duration]error{time.Second: errStalled, time.Minute: errAnswered} {
-			ctx, dog := newWatchdog(background(), stall)
+			ctx, dog := newWatchdog(background(), stall, unknown)
 			b := newTestBody(ctx, newUpload(pattern(100)), func() error { return nil })
 			b.answering()
 			began := time.Now()
@@ -138,9 +138,12 @@ func TestWaitForAnswerEnds(t *testing.T) {
 	})
 }
 
+// unknown is how much was confirmed where nobody tells.
+func unknown() int64 { return 0 }
+
 func TestWatchdog(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		ctx, dog := newWatchdog(background(), time.Minute)
+		ctx, dog := newWatchdog(background(), time.Minute, unknown)
 		for range 10 {
 			time.Sleep(59 * time.Second)
 			dog.kick()

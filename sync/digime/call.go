@@ -2,6 +2,7 @@ package digime
 
 import (
 	"bytes"
+	"compress/gzip"
 	"context"
 	"fmt"
 	"io"
@@ -9,6 +10,7 @@ import (
 	"net/http"
 	"net/http/httptrace"
 	"net/url"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -86,24 +88,64 @@ func (w *wire) left() bool {
 	return w.conn != nil && w.conn.written.Load()-w.from >= w.need
 }
 
-// watchdog breaks a request off when nothing moves for the time of its stall.
-type watchdog struct {
-	stall  time.Duration
-	timer  *time.Timer
-	cancel context.CancelCauseFunc
+// acked is how many bytes of the connection's the other side has confirmed, as
+// far as the system tells. What waits in its send buffer would take a slow
+// network longer to carry than a stall lasts.
+func (w *wire) acked() int64 {
+	w.mu.Lock()
+	conn := w.conn
+	w.mu.Unlock()
+	if conn == nil {
+		return 0
+	}
+	return conn.written.Load() - sendQueue(conn.Conn)
 }
 
-func newWatchdog(ctx context.Context, stall time.Duration) (context.Context, *watchdog) {
+// watchdog breaks a request off when nothing moves for the time of its stall,
+// or of two where it must be found out from the system's buffers.
+type watchdog struct {
+	stall  time.Duration
+	acked  func() int64
+	cancel context.CancelCauseFunc
+
+	mu    sync.Mutex // guards the rest
+	seen  int64      // of acked, at the last kick or look
+	timer *time.Timer
+}
+
+func newWatchdog(ctx context.Context, stall time.Duration, acked func() int64) (context.Context, *watchdog) {
 	ctx, cancel := context.WithCancelCause(ctx)
-	d := &watchdog{stall: stall, cancel: cancel}
-	d.timer = time.AfterFunc(stall, func() { cancel(errStalled) })
+	d := &watchdog{stall: stall, acked: acked, cancel: cancel}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.timer = time.AfterFunc(stall, d.look)
 	return ctx, d
 }
 
-func (d *watchdog) kick() { d.timer.Reset(d.stall) }
+func (d *watchdog) kick() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.seen = d.acked()
+	d.timer.Reset(d.stall)
+}
+
+// look bites unless the network has moved.
+func (d *watchdog) look() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	now := d.acked()
+	if now == d.seen {
+		d.cancel(errStalled)
+		return
+	}
+	d.seen = now
+	d.timer.Reset(d.stall)
+}
 
 func (d *watchdog) stop() {
+	d.mu.Lock()
 	d.timer.Stop()
+	d.mu.Unlock()
 	d.cancel(nil)
 }
 
@@ -112,18 +154,32 @@ func (d *watchdog) stop() {
 // connection fit for the next request.
 func (c *Client) reply(resp *http.Response, limit int64, kick func()) *answer {
 	a := &answer{status: resp.StatusCode, header: resp.Header}
-	c.noteDate(a)
+	came := time.Now()
 	// Closing from the timer wakes up a Read that waits for more.
 	timer := time.AfterFunc(answerTime, func() { resp.Body.Close() })
 	defer resp.Body.Close()
-	a.body, a.err = io.ReadAll(io.LimitReader(kicking{resp.Body, kick}, limit+1))
+	a.body, a.err = io.ReadAll(io.LimitReader(plain(resp.Header, kicking{resp.Body, kick}), limit+1))
 	switch inTime := timer.Stop(); {
 	case int64(len(a.body)) > limit:
 		a.body, a.err = a.body[:limit], errEndless
 	case a.err != nil && !inTime:
 		a.err = errTooLong
 	}
+	c.noteDate(a, came)
 	return a
+}
+
+// plain unpacks an answer that came compressed although nobody asked for it
+// (RFC 9110 section 12.5.3 allows it): it may hold the only copy of a token.
+func plain(h http.Header, body io.Reader) io.Reader {
+	if !strings.EqualFold(strings.TrimSpace(h.Get("Content-Encoding")), "gzip") {
+		return body
+	}
+	unpacked, err := gzip.NewReader(body)
+	if err != nil {
+		return readerFunc(func([]byte) (int, error) { return 0, fmt.Errorf("unpack the answer: %w", err) })
+	}
+	return unpacked
 }
 
 type kicking struct {
@@ -137,16 +193,16 @@ func (k kicking) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// noteDate learns how wrong the local clock is. Pages of captive portals and
+// noteDate learns how wrong the local clock was when an answer came. Pages of captive portals and
 // answers out of a cache have other clocks.
-func (c *Client) noteDate(a *answer) {
+func (c *Client) noteDate(a *answer, came time.Time) {
 	date, err := http.ParseTime(a.header.Get("Date"))
 	if err != nil || a.html() || a.header.Get("Age") != "" {
 		return
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.skew, c.skewed = time.Since(date), true
+	c.skew, c.skewed = came.Sub(date), true
 }
 
 // signed makes the request of a call without a file.

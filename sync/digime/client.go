@@ -234,6 +234,9 @@ func dialCounted(ctx context.Context, network, addr string) (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
+	if tcp, ok := conn.(*net.TCPConn); ok && sendBuffer > 0 {
+		_ = tcp.SetWriteBuffer(sendBuffer) // without it a slow network is only given less time
+	}
 	return &countedConn{Conn: conn}, nil
 }
 

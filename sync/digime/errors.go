@@ -68,7 +68,10 @@ type Error struct {
 	Skew       time.Duration // local clock minus the service's, where a wrong clock may be the cause; else 0
 	Doubt      bool          // the last chunk was let go, all of it left and no answer came: the file may have arrived
 	Lost       bool          // the request was sent and its answer is lost: it may have been carried out
-	Err        error         // the cause, nil where the answer itself is the error
+	// Host: the fault is not this request's but the host's, or lies on the way to
+	// it: no answer, one that is not the API's, or a 5xx. Client.Reach finds out.
+	Host bool
+	Err  error // the cause, nil where the answer itself is the error
 
 	what string // plain words; the class's own when empty
 }

@@ -34,7 +34,7 @@ func (c *Client) Fetch(ctx context.Context, k Contract, access, session, name st
 }
 
 func (c *Client) fetch(caller context.Context, q query, f *fetching) (Metadata, error) {
-	ctx, dog := newWatchdog(caller, c.stall)
+	ctx, dog := newWatchdog(caller, c.stall, func() int64 { return 0 })
 	defer dog.stop()
 	f.kick = dog.kick
 	req, err := c.request(ctx, q)
@@ -56,7 +56,7 @@ func (c *Client) fetch(caller context.Context, q query, f *fetching) (Metadata, 
 		c.log.Debug("answer", "op", opFetch, "status", a.status, "took", time.Since(began))
 		return Metadata{}, c.refused(opFetch, a, q.access, q.secret)
 	}
-	c.noteDate(a)
+	c.noteDate(a, time.Now())
 	metadata, compression, err := parseMetadata(resp.Header.Get("X-Metadata"))
 	if err == nil {
 		f.from = resp.Body

@@ -195,7 +195,7 @@ func (s *keySet) fetch(ctx context.Context) error {
 	}
 	keys, err := parseKeySet(a.body)
 	if err != nil {
-		return &Error{Op: opKeys, Class: BadAnswer, what: err.Error(), Err: err}
+		return &Error{Op: opKeys, Class: BadAnswer, Host: true, what: err.Error(), Err: err}
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -15,7 +15,7 @@ func TestKeySetFirst(t *testing.T) {
 	s.keysDo = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(503) })
 	sent := false
 	s.tokenDo = http.HandlerFunc(func(http.ResponseWriter, *http.Request) { sent = true })
-	_, err := s.Refresh(background(), aContract(), oldToken())
+	_, err := s.Refresh(background(), aContract(), oldToken(), nil)
 	if e := wantError(t, err, Passing, "fetch key set", "503"); e.Lost || sent {
 		t.Errorf("sent %v, %+v", sent, e)
 	}
@@ -35,7 +35,7 @@ func TestKeySetFirst(t *testing.T) {
 			}
 			_, _ = io.WriteString(w, c.body)
 		})
-		if _, err := s.Refresh(background(), aContract(), oldToken()); err == nil || sent {
+		if _, err := s.Refresh(background(), aContract(), oldToken(), nil); err == nil || sent {
 			t.Errorf("%s: sent %v, %v", name, sent, err)
 		} else {
 			wantError(t, err, c.class)
@@ -61,7 +61,7 @@ func TestKeyRotationWhileAnswerWaits(t *testing.T) {
 		answerJSON(w, 200, map[string]any{"keys": []any{pemKey("k2", &s.key.PublicKey)}})
 	})
 	s.mu.Unlock()
-	if _, err := s.Refresh(background(), aContract(), oldToken()); err != nil {
+	if _, err := s.Refresh(background(), aContract(), oldToken(), nil); err != nil {
 		t.Errorf("the token was lost: %v", err)
 	}
 }
@@ -80,7 +80,7 @@ func TestAnswerThatCannotBeVerifiedIsLost(t *testing.T) {
 	s.mu.Unlock()
 	ctx, cancel := context.WithTimeout(background(), 300*time.Millisecond)
 	defer cancel()
-	_, err := s.Refresh(ctx, aContract(), oldToken())
+	_, err := s.Refresh(ctx, aContract(), oldToken(), nil)
 	if e := wantError(t, err, Passing, "cannot be verified at the moment"); !e.Lost {
 		t.Errorf("not lost: %+v", e)
 	}
@@ -91,7 +91,7 @@ func TestUnknownKeysAreAskedForOnceAMinute(t *testing.T) {
 	s := newService(t)
 	s.header["kid"] = "made-up"
 	for range 5 {
-		_, err := s.Refresh(background(), aContract(), oldToken())
+		_, err := s.Refresh(background(), aContract(), oldToken(), nil)
 		wantError(t, err, BadAnswer)
 	}
 	if s.fetched != 2 {
@@ -100,7 +100,7 @@ func TestUnknownKeysAreAskedForOnceAMinute(t *testing.T) {
 	s.Client.keys.mu.Lock()
 	s.Client.keys.forced = time.Now().Add(-keysAgain)
 	s.Client.keys.mu.Unlock()
-	_, err := s.Refresh(background(), aContract(), oldToken())
+	_, err := s.Refresh(background(), aContract(), oldToken(), nil)
 	if wantError(t, err, BadAnswer); s.fetched != 3 {
 		t.Errorf("a minute later: %d times, want 3", s.fetched)
 	}
@@ -111,7 +111,7 @@ func TestKeySetIsFetchedOnceForMany(t *testing.T) {
 	var wait sync.WaitGroup
 	for range 20 {
 		wait.Go(func() {
-			if _, err := s.Refresh(background(), aContract(), oldToken()); err != nil {
+			if _, err := s.Refresh(background(), aContract(), oldToken(), nil); err != nil {
 				t.Error(err)
 			}
 		})
@@ -123,7 +123,7 @@ func TestKeySetIsFetchedOnceForMany(t *testing.T) {
 	s.Client.keys.mu.Lock()
 	s.Client.keys.at = time.Now().Add(-keysFresh)
 	s.Client.keys.mu.Unlock()
-	if _, err := s.Refresh(background(), aContract(), oldToken()); err != nil || s.fetched != 2 {
+	if _, err := s.Refresh(background(), aContract(), oldToken(), nil); err != nil || s.fetched != 2 {
 		t.Errorf("a quarter of an hour later: fetched %d times, %v", s.fetched, err)
 	}
 }

@@ -54,7 +54,7 @@ func networkError(op string, err error) *Error {
 	if errors.As(err, &proxy) && (proxy.status == 0 || proxy.status == http.StatusProxyAuthRequired) {
 		class = Configuration
 	}
-	return &Error{Op: op, Class: class, Err: err}
+	return &Error{Op: op, Class: class, Host: true, Err: err}
 }
 
 // networkWords says in plain words why no answer came. It takes nothing from

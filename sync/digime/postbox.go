@@ -145,6 +145,9 @@ func formName(name string) string {
 	return name
 }
 
+// StatusPending is the Code of an Error where a postbox has answered so.
+const StatusPending = "pending"
+
 // postboxStatus reads what became of the file: {"status":"delivered"|"pending"}.
 func postboxStatus(a *answer, letGo bool, e *Error, access string) error {
 	var said struct {
@@ -154,12 +157,13 @@ func postboxStatus(a *answer, letGo bool, e *Error, access string) error {
 	switch {
 	case said.Status == "delivered":
 		return nil
-	case said.Status == "pending":
-		e.Class = TokenExpired
+	case said.Status == StatusPending:
+		e.Class, e.Code = TokenExpired, StatusPending
+		e.what = "the postbox has not taken the file, it calls it pending: as a rule the access token has expired"
 		return e
 	case a.err != nil && !errors.Is(a.err, errEndless):
 		// Broken off before it said what it had to say: as good as none.
-		e.Class, e.Err, e.Doubt = Passing, a.err, letGo
+		e.Class, e.Host, e.Err, e.Doubt = Passing, true, a.err, letGo
 		e.what = "the answer broke off: " + networkWords(a.err)
 		return e
 	}

@@ -101,9 +101,9 @@ func (p *pushing) attempt(caller context.Context, expect bool) error {
 		src.Close() // it was only looked at
 		return &Error{Op: opPush, Class: Configuration, what: err.Error(), Err: err}
 	}
-	ctx, dog := newWatchdog(caller, p.c.stall)
-	defer dog.stop()
 	var w wire
+	ctx, dog := newWatchdog(caller, p.c.stall, w.acked)
+	defer dog.stop()
 	b := newBody(ctx, src, p.upload, p.release, dog.kick, w.mark)
 	b.enclose(parcel.envelope)
 	defer b.stop()
@@ -117,6 +117,13 @@ func (p *pushing) attempt(caller context.Context, expect bool) error {
 	trace := w.trace()
 	trace.GotFirstResponseByte = b.answering
 	trace.Got1xxResponse = interims(b)
+	written := make(chan struct{})
+	whole := sync.OnceFunc(func() { close(written) })
+	trace.WroteRequest = func(info httptrace.WroteRequestInfo) {
+		if info.Err == nil {
+			whole()
+		}
+	}
 	began := time.Now()
 	resp, err := p.c.transport.RoundTrip(req.WithContext(httptrace.WithClientTrace(ctx, trace)))
 	if err != nil {
@@ -131,7 +138,18 @@ func (p *pushing) attempt(caller context.Context, expect bool) error {
 	}
 	letGo, _ := b.stop() // what broke the body off counts less than the answer
 	p.c.log.Debug("answer", "op", opPush, "size", p.upload.Size, "status", a.status, "released", letGo, "took", time.Since(began))
-	return p.judge(a, letGo)
+	return p.judge(a, letGo && (!a.ok() || soon(written)))
+}
+
+// soon says whether something has happened, or does so yet. The answer to a
+// body that was written whole may be read before the writer says that it was.
+func soon(happened <-chan struct{}) bool {
+	select {
+	case <-happened:
+		return true
+	case <-time.After(gateTime):
+		return false
+	}
 }
 
 // maxInterims bounds the 1xx answers: with a hook for them, the transport
@@ -185,20 +203,20 @@ func (p *pushing) request(ctx context.Context, b *body, to parcel, expect bool) 
 	return req, nil
 }
 
-// judge says what an answer means for the file.
-func (p *pushing) judge(a *answer, letGo bool) error {
+// judge says what an answer means for the file, of which all was sent or not.
+func (p *pushing) judge(a *answer, whole bool) error {
 	e := p.c.refused(opPush, a, p.access)
 	if !a.ok() || a.html() {
 		// A page counts as an answer, not as a doubt: the portal has swallowed the file.
 		return e
 	}
 	if p.read != nil {
-		if err := p.read(a, letGo, e); err != nil {
+		if err := p.read(a, whole, e); err != nil {
 			return err
 		}
 	}
-	if !letGo {
-		e.Class, e.what = Passing, "a success was answered before the whole file was sent: that cannot be digi.me"
+	if !whole {
+		e.Class, e.Host, e.what = Passing, true, "a success was answered before the whole file was sent: that cannot be digi.me"
 		return e
 	}
 	return nil

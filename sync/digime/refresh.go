@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"net/http/httptrace"
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
@@ -14,7 +15,9 @@ import (
 // the old refresh token void thereby: the caller saves the new token before he
 // uses it. A *Error with Lost set means that it may have happened without us
 // learning the outcome: the old token should be tried once more at once.
-func (c *Client) Refresh(ctx context.Context, k Contract, old Token) (Token, error) {
+// leaving, if not nil, is told when the request is about to leave: from then on
+// the answer may be the only copy of a new token, and worth waiting for.
+func (c *Client) Refresh(ctx context.Context, k Contract, old Token, leaving func()) (Token, error) {
 	if old.Refresh.Value == "" {
 		return Token{}, &Error{Op: opRefresh, Class: ConsentGone, what: "there is no refresh token: the person must authorize again"}
 	}
@@ -22,6 +25,7 @@ func (c *Client) Refresh(ctx context.Context, k Contract, old Token) (Token, err
 		op: opRefresh, where: "oauth/token", contract: k,
 		claims:  jwt.MapClaims{"grant_type": "refresh_token", "refresh_token": old.Refresh.Value},
 		secrets: []string{old.Refresh.Value, old.Access.Value},
+		leaving: leaving,
 	}, old)
 }
 
@@ -46,6 +50,7 @@ type tokenCall struct {
 	claims    jwt.MapClaims
 	body      []byte   // JSON, nil for none
 	secrets   []string // what the answer must not be quoted with
+	leaving   func()   // told when the request has a connection to leave by; may be nil
 }
 
 // orOwnEnd prefers the plain error of the caller's context where that ended.
@@ -61,7 +66,7 @@ func orOwnEnd(caller context.Context, err error) error {
 func unbelieved(op string, err error) error {
 	var keys *Error
 	if errors.As(err, &keys) {
-		return &Error{Op: op, Class: keys.Class, Lost: true, Err: keys,
+		return &Error{Op: op, Class: keys.Class, Host: keys.Host, Lost: true, Err: keys,
 			what: "the answer cannot be verified at the moment: " + keys.Error()}
 	}
 	return &Error{Op: op, Class: BadAnswer, what: "the answer cannot be believed: " + err.Error(), Err: err}
@@ -79,14 +84,18 @@ func (c *Client) tokenCall(caller context.Context, t tokenCall, claims jwt.Claim
 	if err != nil {
 		return &Error{Op: t.op, Class: Configuration, what: err.Error(), Err: err}
 	}
-	a, sent, err := c.call(ctx, t.op, req, maxTokenBody)
+	traced := ctx
+	if t.leaving != nil {
+		traced = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { t.leaving() }})
+	}
+	a, sent, err := c.call(traced, t.op, req, maxTokenBody)
 	switch {
 	case err != nil:
 		return unanswered(caller, ctx, t.op, sent, err)
 	case !a.ok() || a.html():
 		return c.refused(t.op, a, t.secrets...)
 	case a.err != nil:
-		return &Error{Op: t.op, Class: Passing, Lost: true, Err: a.err}
+		return &Error{Op: t.op, Class: Passing, Host: true, Lost: true, Err: a.err}
 	}
 	var answered struct {
 		Token string `json:"token"`

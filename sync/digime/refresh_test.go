@@ -23,7 +23,7 @@ import (
 func TestRefresh(t *testing.T) {
 	r := newRig(t)
 	old := r.token
-	fresh, err := r.Refresh(background(), r.contract, old)
+	fresh, err := r.Refresh(background(), r.contract, old, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -40,23 +40,23 @@ func TestRefresh(t *testing.T) {
 func TestRefreshFates(t *testing.T) {
 	r := newRig(t)
 	r.sandbox.Fail(sandbox.Fault{Kind: sandbox.ReqRefresh, Do: sandbox.DoRefuse, Status: 503, RetryAfter: "3"})
-	_, err := r.Refresh(background(), r.contract, r.token)
+	_, err := r.Refresh(background(), r.contract, r.token, nil)
 	if e := wantError(t, err, Passing, "refresh token: ", "503"); e.Lost || e.RetryAfter != 3*time.Second {
 		t.Errorf("refused: %+v", e)
 	}
 
 	r.sandbox.Fail(sandbox.Fault{Kind: sandbox.ReqRefresh, Do: sandbox.DoLose})
-	_, err = r.Refresh(background(), r.contract, r.token)
+	_, err = r.Refresh(background(), r.contract, r.token, nil)
 	if e := wantError(t, err, Passing, "lost"); !e.Lost || e.Doubt {
 		t.Errorf("answer lost: %+v", e)
 	}
-	fresh, err := r.Refresh(background(), r.contract, r.token)
+	fresh, err := r.Refresh(background(), r.contract, r.token, nil)
 	if err != nil || fresh.UserID != r.token.UserID {
 		t.Errorf("again with the old token: %v, %v", fresh, err)
 	}
 
 	r.sandbox.KillRefresh(r.token.UserID)
-	_, err = r.Refresh(background(), r.contract, fresh)
+	_, err = r.Refresh(background(), r.contract, fresh, nil)
 	wantError(t, err, ConsentGone, "401 InvalidToken", "authorize again")
 }
 
@@ -68,7 +68,7 @@ func TestForgedAnswersOfTheSandbox(t *testing.T) {
 	} {
 		r := newRig(t)
 		r.sandbox.Fail(sandbox.Fault{Kind: sandbox.ReqRefresh, Do: do})
-		_, err := r.Refresh(background(), r.contract, r.token)
+		_, err := r.Refresh(background(), r.contract, r.token, nil)
 		wantError(t, err, BadAnswer, words)
 	}
 }
@@ -104,7 +104,7 @@ func TestClaims(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s := newService(t)
 			c.change(s.claims)
-			got, err := s.Refresh(background(), aContract(), oldToken())
+			got, err := s.Refresh(background(), aContract(), oldToken(), nil)
 			if c.words == "" {
 				if err != nil || got != c.want {
 					t.Errorf("got %#v, %v", got, err)
@@ -118,7 +118,7 @@ func TestClaims(t *testing.T) {
 		s := newService(t)
 		old := oldToken()
 		old.UserID = ""
-		if got, err := s.Refresh(background(), aContract(), old); err != nil || got.UserID != "user-1" {
+		if got, err := s.Refresh(background(), aContract(), old, nil); err != nil || got.UserID != "user-1" {
 			t.Errorf("got %q, %v", got.UserID, err)
 		}
 	})
@@ -160,7 +160,7 @@ func TestForgedHeaders(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s := newService(t)
 			c.change(s)
-			_, err := s.Refresh(background(), aContract(), oldToken())
+			_, err := s.Refresh(background(), aContract(), oldToken(), nil)
 			if e := wantError(t, err, BadAnswer, c.words); e.Lost {
 				t.Error("an answer that came is called lost")
 			}
@@ -205,7 +205,7 @@ func TestHeadersThatAreFine(t *testing.T) {
 		s := newService(t)
 		change(s)
 		for range 3 {
-			if _, err := s.Refresh(background(), aContract(), oldToken()); err != nil {
+			if _, err := s.Refresh(background(), aContract(), oldToken(), nil); err != nil {
 				t.Errorf("%s: %v", name, err)
 			}
 		}
@@ -259,7 +259,7 @@ func TestTokenAnswers(t *testing.T) {
 	} {
 		s := newService(t)
 		s.tokenDo = c.do
-		_, err := s.Refresh(background(), aContract(), oldToken())
+		_, err := s.Refresh(background(), aContract(), oldToken(), nil)
 		if e := wantError(t, err, c.class, c.words); e.Lost != c.lost {
 			t.Errorf("%s: lost %v, want %v", name, e.Lost, c.lost)
 		}
@@ -274,13 +274,13 @@ func TestRefreshIsBounded(t *testing.T) {
 		}
 		c.transport.DialContext = hangingDial
 		began := time.Now()
-		_, err = c.Refresh(background(), aContract(), oldToken())
+		_, err = c.Refresh(background(), aContract(), oldToken(), nil)
 		if e := wantError(t, err, Passing, "no answer in time"); e.Lost || time.Since(began) != callTimeout {
 			t.Errorf("after %v: %+v", time.Since(began), e)
 		}
 		ctx, cancel := context.WithTimeout(background(), time.Second)
 		defer cancel()
-		if _, err := c.Refresh(ctx, aContract(), oldToken()); !errors.Is(err, context.DeadlineExceeded) {
+		if _, err := c.Refresh(ctx, aContract(), oldToken(), nil); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("the caller's own end: %v", err)
 		}
 		time.Sleep(3 * callTimeout) // for the transport to give up its dials

@@ -70,10 +70,10 @@ func (e *Engine) Refresh(ctx context.Context, lib Library, needed func(digime.To
 	}
 	graced, done := withGrace(ctx) // a stop must not cost the new token
 	defer done()
-	fresh, err := e.Client.Refresh(graced, lib.Contract, old)
+	fresh, err := e.Client.Refresh(graced, lib.Contract, old, nil)
 	var api *digime.Error
 	if errors.As(err, &api) && api.Lost {
-		fresh, err = e.Client.Refresh(graced, lib.Contract, old)
+		fresh, err = e.Client.Refresh(graced, lib.Contract, old, nil)
 	}
 	if err != nil {
 		return "", &refreshError{err: err, stamp: stamp}
