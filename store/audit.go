@@ -28,6 +28,7 @@ type auditLog struct {
 	f     *os.File // nil: to be opened again
 	end   int64    // up to here everything is whole lines and flushed
 	dirty bool     // bytes beyond end may be in the file
+	cut   bool     // somebody shortened it while it was open: it has lost lines
 	syncs int      // how often the file was flushed
 }
 
@@ -107,7 +108,7 @@ func lastNewline(f *os.File, size int64) (int64, error) {
 // append adds whole lines and flushes them. After an error none of them counts:
 // the next append first cuts off whatever of them reached the file.
 func (a *auditLog) append(lines []byte) error {
-	if a.f == nil || a.dirty {
+	if a.f == nil || a.dirty || a.shortened() {
 		if err := a.reopen(); err != nil {
 			return fmt.Errorf("reopen audit log: %w", diskFull(err))
 		}
@@ -116,6 +117,13 @@ func (a *auditLog) append(lines []byte) error {
 		return fmt.Errorf("append to audit log: %w", diskFull(err))
 	}
 	return nil
+}
+
+// shortened says whether the file has lost bytes that were flushed: to write
+// behind them would leave a hole.
+func (a *auditLog) shortened() bool {
+	info, err := a.f.Stat()
+	return err == nil && info.Size() < a.end
 }
 
 func (a *auditLog) write(lines []byte) error {
@@ -169,7 +177,11 @@ func (a *auditLog) reopen() error {
 	}
 	if err == nil && size < a.end {
 		a.log.Error("audit log: shorter than it was", "path", a.path, "bytes", size, "expected", a.end)
+		a.cut = true
 		a.end, err = lastNewline(f, size)
+		if err == nil {
+			err = f.Truncate(a.end)
+		}
 	}
 	if err == nil {
 		err = f.Sync()

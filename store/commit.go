@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
+	"syscall"
 
 	"go.etcd.io/bbolt"
 
@@ -117,8 +118,9 @@ func (s *Store) update(fn func(t *txn) error) (err error) {
 	if err != nil && own == nil && s.damage() == nil {
 		// It may be on the disk all the same, and after a failed flush or a lost
 		// mapping the handle is not to be trusted: start again from the file.
-		s.reopen = true
-		return fmt.Errorf("commit to %s: %w", s.path, diskFull(err))
+		err = diskFull(err)
+		s.reopen, s.suspect = true, s.suspect || errors.Is(err, syscall.EIO)
+		return fmt.Errorf("commit to %s: %w", s.path, err)
 	}
 	return err
 }
@@ -153,14 +155,34 @@ func (s *Store) heal() error {
 	if err := failpoint.Hit("store.reopen"); err != nil {
 		return err
 	}
+	if err := s.recheck(); err != nil {
+		return err
+	}
 	if err := s.reopenDB(); err != nil {
 		return err
 	}
 	if err := s.replayTail(); err != nil {
 		return err
 	}
-	s.reopen = false
+	s.reopen, s.suspect = false, false
 	return nil
+}
+
+// recheck looks at the whole database after the disk failed to take something:
+// what the system believes to have written is read back from the disk itself.
+// A *DamagedError when that is not what it should be: the next Open rebuilds.
+func (s *Store) recheck() error {
+	if !s.suspect {
+		return nil
+	}
+	_ = s.closeDB() // whatever it says, the file is what counts
+	s.log.Warn("database is checked, since the disk failed to write", "path", s.path)
+	forget(s.path)
+	err := s.inspect()
+	if errors.Is(err, syscall.EIO) || err == nil {
+		return err // a disk that does not answer now may do so later
+	}
+	return s.setDamage(err)
 }
 
 // view runs fn in a read transaction, which must be short.

@@ -221,6 +221,11 @@ func TestFullDiskIsKnownByItsText(t *testing.T) {
 			t.Errorf("%v is not known as a full disk", err)
 		}
 	}
+	for _, kind := range []syscall.Errno{syscall.EIO, syscall.EROFS} {
+		if err := diskFull(fmt.Errorf("file sync error: %s", kind)); !errors.Is(err, kind) || errors.Is(err, syscall.ENOSPC) {
+			t.Errorf("%v is not known as %v", err, kind)
+		}
+	}
 	if err := diskFull(os.ErrPermission); errors.Is(err, syscall.ENOSPC) {
 		t.Errorf("%v is taken for a full disk", err)
 	}

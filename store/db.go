@@ -3,9 +3,11 @@ package store
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
+	"time"
 
 	"go.etcd.io/bbolt"
 	bolterrors "go.etcd.io/bbolt/errors"
@@ -57,14 +59,49 @@ func (s *Store) bringUp(db *bbolt.DB) error {
 		if err := failpoint.Hit("store.migrate"); err != nil {
 			return err
 		}
+		if schema > 0 {
+			if err := s.keepEarlier(db, schema); err != nil {
+				return fmt.Errorf("keep a copy of the database before its schema changes: %w", err)
+			}
+		}
 		return db.Update(func(tx *bbolt.Tx) error { return migrate(&txn{tx: tx}) })
 	})
 	return diskFull(err)
 }
 
-// reopenDB opens the database, again if it was open.
+// keepEarlier writes a whole copy of a database of an earlier schema beside it,
+// for the way back to the version of the program that made it.
+func (s *Store) keepEarlier(db *bbolt.DB, schema uint64) error {
+	temp, err := os.CreateTemp(s.dir, tempPattern)
+	if err != nil {
+		return err
+	}
+	err = db.View(func(tx *bbolt.Tx) error {
+		_, err := tx.WriteTo(temp)
+		return err
+	})
+	if err == nil {
+		err = temp.Sync()
+	}
+	err = errors.Join(err, adopt(temp.Name()), temp.Close())
+	name := ""
+	if err == nil {
+		name, err = moveToFree(temp.Name(), fmt.Sprintf("%s.v%d-%s", s.path, schema, time.Now().Format(datedName)))
+	}
+	if err != nil {
+		return errors.Join(err, removeIfThere(temp.Name()))
+	}
+	s.log.Warn("database of an earlier version: it is brought to the present one, a copy was kept", "path", s.path, "schema", schema, "copy", name)
+	return nil
+}
+
+// reopenDB opens the database, again if it was open. One that has gone is not
+// made anew here: what it held would be forgotten without a word.
 func (s *Store) reopenDB() error {
 	_ = s.closeDB() // whatever it says, the file is what counts
+	if _, err := os.Stat(s.path); errors.Is(err, fs.ErrNotExist) {
+		return s.setDamage(fmt.Errorf("it was deleted: %w", err))
+	}
 	return s.openDB(s.path)
 }
 

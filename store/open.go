@@ -27,7 +27,6 @@ type Store struct {
 	dir, path string
 	log       *slog.Logger
 	lock      *dirLock
-	repaired  string
 
 	// commitMu is held by whoever carries out changes, and guards what follows.
 	// Where both are taken it comes before mu and dbMu.
@@ -35,6 +34,7 @@ type Store struct {
 	audit    *auditLog
 	upTo     int64 // up to here the database knows the audit log
 	reopen   bool  // the database must be opened again before the next change
+	suspect  bool  // and be checked before that: the disk failed to take something
 	closed   bool
 	commits  int
 
@@ -49,6 +49,8 @@ type Store struct {
 	given   map[string]string // content to the path Next handed it out for
 	damaged *DamagedError
 	closing bool
+
+	repaired string
 }
 
 // Open opens the store in dir, making both when they are missing. A damaged
@@ -77,6 +79,9 @@ func Open(dir string, log *slog.Logger) (*Store, error) {
 }
 
 func (s *Store) openAll() (err error) {
+	if err := s.refuseNewer(); err != nil {
+		return err
+	}
 	if err := errors.Join(RemoveTemps(s.dir), RemoveTemps(filepath.Join(s.dir, tokenDir))); err != nil {
 		s.log.Warn("temporary files of a killed process could not be removed", "error", err)
 	}
@@ -111,7 +116,11 @@ func (s *Store) handle() *bbolt.DB {
 }
 
 // Repaired says in words what Open had to set aside and rebuild, "" if nothing.
-func (s *Store) Repaired() string { return s.repaired }
+func (s *Store) Repaired() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.repaired
+}
 
 // Close finishes what rides on the next commit and lets go of the files.
 func (s *Store) Close() error {

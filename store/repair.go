@@ -47,9 +47,21 @@ func (s *Store) prepare() error {
 	return err
 }
 
+// refuseNewer finds out whether a newer version made the database, before
+// anything in the state folder is touched.
+func (s *Store) refuseNewer() error {
+	err := s.inspectAs(false)
+	if errors.Is(err, ErrNewer) {
+		return err
+	}
+	return nil // whatever else is the matter, prepare finds and mends
+}
+
 // inspect looks at the database file before bbolt does. After a clean close it
 // looks at the first pages alone. Errors: *DamagedError, ErrNewer, those of the file system.
-func (s *Store) inspect() error {
+func (s *Store) inspect() error { return s.inspectAs(true) }
+
+func (s *Store) inspectAs(thorough bool) error {
 	f, err := os.Open(s.path)
 	if err != nil {
 		return fmt.Errorf("open database: %w", err)
@@ -59,11 +71,11 @@ func (s *Store) inspect() error {
 	if err != nil {
 		return s.inspected(err)
 	}
-	if im.torn {
+	if im.torn && thorough {
 		s.say("one meta page of the database was not whole: what changed last before it was damaged may be missing, and is found again by scanning")
 	}
 	clean, err := os.ReadFile(filepath.Join(s.dir, cleanName))
-	deep := err != nil || strings.TrimSpace(string(clean)) != strconv.FormatUint(im.txid, 10)
+	deep := thorough && (err != nil || strings.TrimSpace(string(clean)) != strconv.FormatUint(im.txid, 10))
 	if deep {
 		s.log.Info("database was not closed, it is checked", "path", s.path)
 		// The walk goes by keys, all over the file: a disk is quicker in order.
@@ -119,21 +131,31 @@ func (s *Store) rebuild(damaged *DamagedError) error {
 	return s.reopenDB()
 }
 
+// datedName is how dates stand in file names.
+const datedName = "20060102-150405"
+
 // setAside gives a file a dated name that is free.
 func setAside(path string, now time.Time) (string, error) {
-	aside := path + ".damaged-" + now.Format("20060102-150405")
+	return moveToFree(path, path+".damaged-"+now.Format(datedName))
+}
+
+// moveToFree renames a file to a name, or where that is taken to one with a number behind.
+func moveToFree(path, name string) (string, error) {
+	free := name
 	for n := 2; ; n++ {
-		err := Move(path, aside)
+		err := Move(path, free)
 		if !errors.Is(err, fs.ErrExist) || n > 100 {
-			return aside, err
+			return free, err
 		}
-		aside = fmt.Sprintf("%s.damaged-%s-%d", path, now.Format("20060102-150405"), n)
+		free = fmt.Sprintf("%s-%d", name, n)
 	}
 }
 
 // say adds to what Repaired tells.
 func (s *Store) say(what string) {
 	s.log.Error("store was repaired", "what", what)
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	if s.repaired != "" {
 		s.repaired += "; "
 	}

@@ -6,8 +6,11 @@ import (
 	"fmt"
 )
 
-// migrations[i] brings a database from schema i to i+1, in the transaction in
-// which the version is written. 0 is an empty database.
+// migrations[i] brings a database from schema i to i+1, all in one transaction,
+// in which the version is written too: a step that fails leaves the database as
+// it was. 0 is an empty database. Of any other a copy is kept before the first
+// step, as state.db.v<schema>-<date>. Steps are only ever added at the end, and
+// work on the buckets as that schema had them.
 var migrations = []func(t *txn) error{
 	createBuckets,
 }

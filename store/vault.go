@@ -26,7 +26,7 @@ import (
 const (
 	tokenDir        = "tokens"
 	tokenSuffix     = ".token"
-	previousSuffix  = ".1"
+	copySuffix      = ".1"
 	envelopeVersion = 1
 )
 
@@ -37,9 +37,11 @@ type Vault struct {
 
 	dir  string
 	aead cipher.AEAD
+	raw  []byte // the key: its files are written again when somebody removes them
 
 	mu    sync.Mutex
 	locks map[string]*lockedfile.Mutex // by path; theirs orders the goroutines of this process
+	seen  map[string]stamp             // Mend's: token files by name, as they were when they were last read
 }
 
 // envelope is the content of a token file.
@@ -68,6 +70,7 @@ func OpenVault(dir string) (*Vault, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open vault: %w", err)
 	}
+	v.raw = key
 	block, err := aes.NewCipher(key)
 	if err != nil {
 		return nil, fmt.Errorf("open vault: %w", err)
@@ -135,7 +138,7 @@ func (v *Vault) lock(path string) (unlock func(), err error) {
 }
 
 // Load returns what was saved for a library. When the file is damaged or
-// missing it is the previous generation, and the log says so. Errors:
+// missing it is what its second copy holds, and the log says so. Errors:
 // fs.ErrNotExist, *DamagedError when no generation is whole, ErrNewer.
 func (v *Vault) Load(library string) ([]byte, error) {
 	path, err := v.path(library)
@@ -146,9 +149,9 @@ func (v *Vault) Load(library string) ([]byte, error) {
 	if err == nil || errors.Is(err, ErrNewer) {
 		return data, err
 	}
-	previous, previousErr := v.read(path+previousSuffix, library)
+	previous, previousErr := v.read(path+copySuffix, library)
 	if previousErr == nil {
-		v.logger().Error("token file cannot be used, its previous generation is", "library", library, "path", path, "error", err)
+		v.logger().Error("token file cannot be used, its second copy is", "library", library, "path", path, "error", err)
 		return previous, nil
 	}
 	if !errors.Is(previousErr, fs.ErrNotExist) {
@@ -201,8 +204,11 @@ func (e *envelope) sum() string {
 // sealedFor is authenticated with the payload, so that a file renamed to another library's does not open.
 func sealedFor(library string) []byte { return []byte("digime-sync token 1\x00" + library) }
 
-// Save replaces what is kept for a library, durably, and keeps the generation
-// before it if that was whole. The caller holds the library's lock.
+// Save replaces what is kept for a library, durably, and then its second copy,
+// which until then is the generation before: at every moment one of the two is
+// whole, and at rest both hold the same. The generation before is no use for
+// longer, since a refresh has made its tokens void. After an error the new one
+// may be in place. The caller holds the library's lock.
 func (v *Vault) Save(library string, data []byte) error {
 	path, err := v.path(library)
 	if err != nil {
@@ -217,18 +223,6 @@ func (v *Vault) Save(library string, data []byte) error {
 	if err != nil {
 		return fmt.Errorf("save token: %w", err)
 	}
-	if _, err := v.read(path, library); err == nil {
-		old, err := os.ReadFile(path)
-		if err == nil {
-			err = failpoint.Hit("vault.keep")
-		}
-		if err == nil {
-			err = WriteFile(path+previousSuffix, old, 0o600)
-		}
-		if err != nil {
-			return fmt.Errorf("save token: keep the previous generation: %w", err)
-		}
-	}
 	err = failpoint.Hit("vault.replace")
 	if err == nil {
 		err = WriteFile(path, append(content, '\n'), 0o600)
@@ -238,6 +232,13 @@ func (v *Vault) Save(library string, data []byte) error {
 	}
 	if err != nil {
 		return fmt.Errorf("save token: %w", err)
+	}
+	err = failpoint.Hit("vault.keep")
+	if err == nil {
+		err = WriteFile(path+copySuffix, append(content, '\n'), 0o600)
+	}
+	if err != nil {
+		return fmt.Errorf("save token: write its second copy: %w", err)
 	}
 	return nil
 }
@@ -251,7 +252,7 @@ func (v *Vault) Changed(library string) (string, error) {
 	}
 	content, err := os.ReadFile(path) // 2 KiB; a time and a size can be the same twice, a nonce cannot
 	if errors.Is(err, fs.ErrNotExist) {
-		content, err = os.ReadFile(path + previousSuffix)
+		content, err = os.ReadFile(path + copySuffix)
 	}
 	if errors.Is(err, fs.ErrNotExist) {
 		return "", nil
@@ -274,7 +275,7 @@ func (v *Vault) List() ([]string, error) {
 	var errs []error
 	seen := map[string]bool{}
 	for _, entry := range entries {
-		base, isToken := strings.CutSuffix(strings.TrimSuffix(entry.Name(), previousSuffix), tokenSuffix)
+		base, isToken := strings.CutSuffix(strings.TrimSuffix(entry.Name(), copySuffix), tokenSuffix)
 		if !isToken || seen[base] {
 			continue
 		}
@@ -282,7 +283,7 @@ func (v *Vault) List() ([]string, error) {
 		path := filepath.Join(v.dir, base+tokenSuffix)
 		e, err := readEnvelope(path)
 		if err != nil && !errors.Is(err, ErrNewer) {
-			if p, previousErr := readEnvelope(path + previousSuffix); previousErr == nil {
+			if p, previousErr := readEnvelope(path + copySuffix); previousErr == nil {
 				e, err = p, nil
 			}
 		}
@@ -303,7 +304,7 @@ func (v *Vault) Remove(library string) error {
 		return fmt.Errorf("remove token: %w", err)
 	}
 	// The older one first: otherwise a crash in between would bring it back.
-	for _, p := range []string{path + previousSuffix, path} {
+	for _, p := range []string{path + copySuffix, path} {
 		if err := os.Remove(p); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("remove token: %w", err)
 		}

@@ -158,8 +158,7 @@ func TestRandomDamageOfATokenFile(t *testing.T) {
 		switch {
 		case err != nil:
 			t.Fatalf("seed %d: %v", seed, err)
-		case string(got) == "second" && len(data) >= len(whole)-1, string(got) == "first" && !bytes.Equal(data, whole):
-		default:
+		case string(got) != "second":
 			t.Fatalf("seed %d: Load = %q", seed, got)
 		}
 	}
@@ -167,13 +166,13 @@ func TestRandomDamageOfATokenFile(t *testing.T) {
 	if names, err := v.List(); err != nil || len(names) != 1 {
 		t.Errorf("List with a damaged file = %v, %v", names, err)
 	}
-	must(t, v.Save("alice", []byte("third"))) // must not put the damaged file in place of the good generation
+	must(t, v.Save("alice", []byte("third"))) // must not put the damaged file in place of the good copy
 	must(t, os.WriteFile(path, nil, 0o600))
-	wantToken(t, v, "alice", "first")
+	wantToken(t, v, "alice", "third")
 	must(t, os.Remove(path))
-	wantToken(t, v, "alice", "first")
+	wantToken(t, v, "alice", "third")
 	must(t, os.WriteFile(path, nil, 0o600))
-	must(t, os.WriteFile(path+previousSuffix, []byte("{"), 0o600))
+	must(t, os.WriteFile(path+copySuffix, []byte("{"), 0o600))
 	damaged := new(DamagedError)
 	if _, err := v.Load("alice"); !errors.As(err, &damaged) {
 		t.Fatalf("both generations damaged: %v", err)
@@ -196,6 +195,7 @@ func TestTokenFilesAreNotInterchangeable(t *testing.T) {
 	data, err := os.ReadFile(bob)
 	must(t, err)
 	must(t, os.WriteFile(alice, data, 0o600))
+	must(t, os.WriteFile(alice+copySuffix, data, 0o600))
 	damaged := new(DamagedError)
 	if got, err := v.Load("alice"); !errors.As(err, &damaged) {
 		t.Fatalf("alice's token is %q, %v", got, err)
