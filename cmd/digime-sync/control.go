@@ -21,6 +21,7 @@ import (
 // The control channel is HTTP over a channel only the owner can open
 // (control_unix.go, control_windows.go):
 //
+//	GET  /health                heartbeat, at little cost
 //	GET  /status?path=P         engine.Status of what lies at or below P, "" for all
 //	POST /push    path=…&again  queues these files, waits, answers []engine.FileStatus
 //	POST /release path=…        sends what is held back there, answers []engine.FileStatus
@@ -34,9 +35,9 @@ type controlError struct {
 }
 
 // serveControl answers commands until ctx ends.
-func serveControl(ctx context.Context, l net.Listener, d *daemon) error {
+func serveControl(ctx context.Context, l net.Listener, handler http.Handler) error {
 	server := &http.Server{
-		Handler:           controlHandler(d),
+		Handler:           handler,
 		ReadHeaderTimeout: 10 * time.Second,
 		BaseContext:       func(net.Listener) context.Context { return ctx },
 	}
@@ -51,6 +52,7 @@ func serveControl(ctx context.Context, l net.Listener, d *daemon) error {
 
 func controlHandler(d *daemon) http.Handler {
 	mux := http.NewServeMux()
+	mux.HandleFunc("GET /health", func(w http.ResponseWriter, _ *http.Request) { answer(w, d.life.heartbeat(), nil) })
 	mux.HandleFunc("GET /status", func(w http.ResponseWriter, r *http.Request) {
 		s, err := d.status(r.FormValue("path"))
 		answer(w, s, err)

@@ -24,6 +24,7 @@ import (
 // just as after a restart.
 type daemon struct {
 	app      *app
+	life     *life
 	path     string    // of the configuration
 	lastSeen fileStamp // only watchConfig's
 	parts    *parts
@@ -43,8 +44,8 @@ type successor struct {
 
 // newDaemon makes a daemon of a configuration that was read after its file was
 // seen.
-func newDaemon(a *app, cfg *Config, seen fileStamp, p *parts) *daemon {
-	return &daemon{app: a, path: a.config(), lastSeen: seen, parts: p, next: make(chan successor), cfg: cfg, engine: p.engine}
+func newDaemon(a *app, cfg *Config, seen fileStamp, life *life, p *parts) *daemon {
+	return &daemon{app: a, life: life, path: a.config(), lastSeen: seen, parts: p, next: make(chan successor), cfg: cfg, engine: p.engine}
 }
 
 func (d *daemon) current() *engine.Engine {

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"path/filepath"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
@@ -19,8 +18,12 @@ func (a *app) runCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "run",
 		Short: "Watch the folders and push, until stopped",
-		Long:  "run is the daemon, in the foreground or under a service manager. It stops within 5 seconds\non SIGTERM, SIGINT or the service manager's word; nothing is lost by that.",
-		Args:  cobra.NoArgs,
+		Long: "run is the daemon, in the foreground or under a service manager. It stops within 5 seconds on SIGTERM,\n" +
+			"SIGINT or the service manager's word, or within 30 while the answer to a token's renewal is waited for;\n" +
+			"nothing is lost by that. Under a service manager it waits for a database that another process has, and\n" +
+			"for a state folder that is full or missing, and says so (digime-sync service status); in a terminal\n" +
+			"both are errors.",
+		Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
 			boot, err := a.logger("info")
 			if err != nil {
@@ -28,36 +31,47 @@ func (a *app) runCommand() *cobra.Command {
 			}
 			// The configuration is read only then: a manager wants an answer before.
 			return runService(boot, func(ctx context.Context) error {
-				seen := stampOf(a.config())
-				cfg, log, err := a.open()
-				if err != nil {
-					return err
+				if underManager() {
+					return a.keepServing(ctx, boot)
 				}
-				return serve(ctx, a, cfg, seen, log)
+				return a.serveOnce(ctx, newLife(a.config()))
 			})
 		},
 	}
 }
 
+// serveOnce reads the configuration and serves. An error from before an engine
+// ran is a *startError.
+func (a *app) serveOnce(ctx context.Context, life *life) error {
+	seen := stampOf(a.config())
+	cfg, log, err := a.configured()
+	if err != nil {
+		return notStarted(err)
+	}
+	return serve(ctx, a, cfg, seen, life, log)
+}
+
 // serve is the program: it opens the parts, and runs the engine, the control
-// channel and the watch over the configuration until ctx ends or one of them
-// fails.
-func serve(ctx context.Context, a *app, cfg *Config, seen fileStamp, log *slog.Logger) error {
+// channel, the watch over the configuration and the heartbeat until ctx ends or
+// one of them fails.
+func serve(ctx context.Context, a *app, cfg *Config, seen fileStamp, life *life, log *slog.Logger) error {
 	p, err := openParts(cfg, log)
 	if err != nil {
-		return err
+		return notStarted(err)
 	}
 	defer p.close()
-	l, err := listenControl(cfg.StateDir)
+	l, err := listenFor(cfg)
 	if err != nil {
-		return fmt.Errorf("open control channel: %w", err)
+		return notStarted(err)
 	}
-	d := newDaemon(a, cfg, seen, p)
+	d := newDaemon(a, cfg, seen, life, p)
 	log.Info("digime-sync is running", "version", version, "folders", len(cfg.Folders), "state_dir", cfg.StateDir)
+	life.enter(d, nil)
 	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return serveControl(ctx, l, d) })
+	g.Go(func() error { return serveControl(ctx, l, controlHandler(d)) })
 	g.Go(func() error { return d.watchConfig(ctx) })
 	g.Go(func() error { return d.run(ctx) })
+	g.Go(func() error { return life.beat(ctx) })
 	err = g.Wait()
 	log.Info("digime-sync has stopped")
 	return err
@@ -69,35 +83,16 @@ func (a *app) open() (*Config, *slog.Logger, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	if underWindowsManager() {
-		if a.err, err = openLogFile(cfg.StateDir); err != nil {
+	if err := checkDataFolder(cfg.StateDir); err != nil {
+		return nil, nil, err
+	}
+	if withoutOutput() {
+		if err := a.logToFile(cfg.StateDir); err != nil {
 			return nil, nil, err
 		}
 	}
 	log, err := a.logger(cfg.Log.Level)
 	return cfg, log, err
-}
-
-// largestLog is the size, in bytes, from which a log file is set aside at start.
-const largestLog = 10 << 20
-
-// openLogFile opens the log of a service that has no standard error. The one
-// before is kept as digime-sync.log.1.
-func openLogFile(stateDir string) (*os.File, error) {
-	if err := os.MkdirAll(stateDir, 0o700); err != nil {
-		return nil, fmt.Errorf("make state folder: %w", err)
-	}
-	path := filepath.Join(stateDir, "digime-sync.log")
-	if info, err := os.Stat(path); err == nil && info.Size() > largestLog {
-		if err := os.Rename(path, path+".1"); err != nil {
-			return nil, fmt.Errorf("set log aside: %w", err)
-		}
-	}
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
-	if err != nil {
-		return nil, fmt.Errorf("open log: %w", err)
-	}
-	return f, nil
 }
 
 // config returns the configuration file's path.
@@ -121,7 +116,10 @@ type parts struct {
 // openParts opens the database, which only one process can, and the rest.
 func openParts(cfg *Config, log *slog.Logger) (*parts, error) {
 	p := &parts{}
-	var err error
+	err := makeDataFolder(cfg.StateDir)
+	if err != nil {
+		return nil, err
+	}
 	if p.store, err = store.Open(cfg.StateDir, log); err != nil {
 		return nil, fmt.Errorf("open database: %w", err)
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"os"
 	"path/filepath"
 	"testing"
@@ -8,34 +9,34 @@ import (
 
 func TestLogFileIsSetAsideWhenLarge(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "state")
-	for range 2 {
-		f, err := openLogFile(dir)
-		if err != nil {
+	a := &app{err: os.Stderr}
+	say := func(line string) {
+		t.Helper()
+		if err := a.logToFile(dir); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := f.WriteString("line\n"); err != nil {
-			t.Fatal(err)
-		}
-		if err := f.Close(); err != nil {
+		if _, err := a.err.Write([]byte(line)); err != nil {
 			t.Fatal(err)
 		}
 	}
+	t.Cleanup(func() { _ = a.err.(*logFile).file.Close() })
+	say("line\n")
+	if err := a.err.(*logFile).file.Close(); err != nil {
+		t.Fatal(err)
+	}
+	a.err = os.Stderr // as after a start
+	say("line\n")
 	path := filepath.Join(dir, "digime-sync.log")
 	if data, err := os.ReadFile(path); err != nil || string(data) != "line\nline\n" {
 		t.Fatalf("%q, %v: a start must add to the log", data, err)
 	}
-	if err := os.Truncate(path, largestLog+1); err != nil {
-		t.Fatal(err)
-	}
-	f, err := openLogFile(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	if info, err := os.Stat(path + ".1"); err != nil || info.Size() != largestLog+1 {
+	long := bytes.Repeat([]byte("x"), largestLog)
+	say(string(long))
+	say("the first of a new file\n")
+	if info, err := os.Stat(path + ".1"); err != nil || info.Size() != largestLog+10 {
 		t.Errorf("the large log was not kept: %v", err)
 	}
-	if info, err := f.Stat(); err != nil || info.Size() != 0 {
-		t.Errorf("the new log is not empty: %v", err)
+	if data, err := os.ReadFile(path); err != nil || string(data) != "the first of a new file\n" {
+		t.Errorf("the new log holds %d bytes, %v", len(data), err)
 	}
 }

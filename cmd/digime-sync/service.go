@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
-	"runtime"
 	"syscall"
 	"time"
 
@@ -17,10 +16,18 @@ import (
 // serviceName is the name the service manager knows the daemon by.
 const serviceName = "digime-sync"
 
-// stopWait bounds how long a stop waits for serve: Windows gives a service 5 s
-// when it shuts down (WaitToKillServiceTimeout). Whatever is cut off then is safe
-// to be cut off at any moment.
-const stopWait = 4500 * time.Millisecond
+// serviceAccount is who the service is on Windows: its own virtual account.
+const serviceAccount = `NT SERVICE\` + serviceName
+
+// stopWait bounds how long a stop waits for serve. That ends within 5 s, but for
+// one case: while the answer to a token's renewal is under way, the consent hangs
+// on it, and 25 s are worth it. systemd and launchd allow 45 s; Windows gives a
+// service 5 s when it shuts down (WaitToKillServiceTimeout), and a renewal that is
+// cut off then is repeated at the next start.
+const stopWait = 30 * time.Second
+
+// usualStop is how long a stop takes where no renewal is waited for.
+const usualStop = 5 * time.Second
 
 // startSeen is how long a service that ends by itself still lives, so that the
 // manager has seen it run: it does not restart what ends while it starts.
@@ -41,9 +48,6 @@ func runService(log *slog.Logger, serve func(ctx context.Context) error) error {
 	}
 	return p.inForeground()
 }
-
-// underWindowsManager says whether this process is a service of Windows.
-func underWindowsManager() bool { return runtime.GOOS == "windows" && !service.Interactive() }
 
 // program is serve with a start and a stop. It is a service.Interface.
 type program struct {
@@ -77,12 +81,17 @@ func (p *program) Start(service.Service) error {
 // stop must not be restarted for the way it stopped.
 func (p *program) Stop(service.Service) error {
 	close(p.stopping)
+	notify("STOPPING=1\nSTATUS=stopping")
 	p.cancel()
-	timeout := time.NewTimer(stopWait)
-	defer timeout.Stop()
 	select {
 	case <-p.ended:
-	case <-timeout.C:
+		return nil
+	case <-time.After(usualStop):
+	}
+	notify(fmt.Sprintf("EXTEND_TIMEOUT_USEC=%d\nSTATUS=stopping: the answer to a token's renewal is still waited for", stopWait.Microseconds()))
+	select {
+	case <-p.ended:
+	case <-time.After(stopWait - usualStop):
 		p.log.Warn("stopped without waiting any longer for what was under way", "waited", stopWait)
 	}
 	return nil

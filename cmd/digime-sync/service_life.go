@@ -1,0 +1,203 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/digime-sync/digime-sync/store"
+	"github.com/digime-sync/digime-sync/sync/engine"
+	"github.com/digime-sync/digime-sync/watcher"
+)
+
+// Heartbeat states.
+const (
+	stateRunning  = "running"
+	stateDegraded = "degraded" // it runs, and somebody should know what it lacks
+)
+
+// heartbeat is what the daemon says of itself: GET /health of the control channel.
+type heartbeat struct {
+	Version   string              `json:"version"`
+	PID       int                 `json:"pid"`
+	Started   time.Time           `json:"started"`
+	Config    string              `json:"config"`
+	State     string              `json:"state"`
+	Reasons   []string            `json:"reasons"`
+	LastRound *time.Time          `json:"last_round"` // of the main loop
+	Counts    map[store.State]int `json:"counts"`
+}
+
+// life is what one process of the daemon goes through: it may wait for what an
+// engine needs, and then runs one.
+type life struct {
+	config  string
+	started time.Time
+
+	mu     sync.Mutex
+	waits  error   // what it waits out; nil when it does not wait
+	daemon *daemon // nil before it runs an engine
+}
+
+func newLife(config string) *life { return &life{config: config, started: time.Now()} }
+
+// enter notes that the daemon runs, or what it waits out, and tells the manager.
+// It says whether that is news.
+func (l *life) enter(d *daemon, waits error) (news bool) {
+	l.mu.Lock()
+	news = d != l.daemon || fmt.Sprint(waits) != fmt.Sprint(l.waits)
+	l.daemon, l.waits = d, waits
+	l.mu.Unlock()
+	if news {
+		l.tell()
+	}
+	return news
+}
+
+// now returns the daemon that runs, or nil and what is waited out.
+func (l *life) now() (*daemon, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.daemon, l.waits
+}
+
+// longRound is from when on a main loop that does not go round is said to hang.
+const longRound = 30 * time.Second
+
+// heartbeat says how the service stands.
+func (l *life) heartbeat() heartbeat {
+	h := heartbeat{Version: version, PID: os.Getpid(), Started: l.started, Config: l.config, State: stateRunning, Reasons: []string{}}
+	d, waits := l.now()
+	switch {
+	case waits != nil:
+		h.Reasons = append(h.Reasons, "it waits: "+waits.Error())
+	case d == nil:
+		h.Reasons = append(h.Reasons, "it is starting")
+	default:
+		d.health(&h)
+	}
+	if len(h.Reasons) > 0 {
+		h.State = stateDegraded
+	}
+	return h
+}
+
+// health adds to a heartbeat how the engine stands.
+func (d *daemon) health(h *heartbeat) {
+	d.mu.Lock()
+	e, refused := d.engine, d.refused
+	d.mu.Unlock()
+	now, err := e.Health()
+	if err != nil {
+		h.Reasons = append(h.Reasons, err.Error())
+	}
+	h.Counts = now.Counts
+	if !now.Round.IsZero() {
+		h.LastRound = &now.Round
+	}
+	if since := now.Round; time.Since(since) > longRound && time.Since(h.Started) > longRound {
+		h.Reasons = append(h.Reasons, "the main loop does not go round")
+	}
+	if now.Trouble != "" {
+		h.Reasons = append(h.Reasons, now.Trouble)
+	}
+	if refused != nil {
+		h.Reasons = append(h.Reasons, "the changed configuration was not taken over, the one before still holds: "+refused.Error())
+	}
+	h.Reasons = append(h.Reasons, folderFaults(now.Folders)...)
+}
+
+func folderFaults(folders []engine.FolderStatus) []string {
+	var faults []string
+	for _, f := range folders {
+		if f.State == "" || f.State == watcher.StateOK { // "": not looked at yet
+			continue
+		}
+		faults = append(faults, "folder "+f.Path+" is "+f.State+because(f.Reason))
+	}
+	return faults
+}
+
+func because(reason string) string {
+	if reason == "" {
+		return ""
+	}
+	return ": " + reason
+}
+
+// line is a heartbeat in one line.
+func (h heartbeat) line() string {
+	var words []string
+	for _, s := range []store.State{store.Queued, store.Pushing, store.Retrying, store.Waiting, store.Held, store.Refused, store.Delivered} {
+		if n := h.Counts[s]; n > 0 {
+			words = append(words, strconv.Itoa(n)+" "+string(s))
+		}
+	}
+	text := h.State
+	if len(h.Reasons) > 0 {
+		text += ": " + h.Reasons[0]
+		if more := len(h.Reasons) - 1; more > 0 {
+			text += fmt.Sprintf(" (and %d more)", more)
+		}
+	}
+	if len(words) > 0 {
+		text += "; files: " + strings.Join(words, ", ")
+	}
+	return text
+}
+
+// tell says to systemd how the service stands, in one line.
+func (l *life) tell() {
+	if underSystemd() {
+		notify("STATUS=" + strings.Join(strings.Fields(l.heartbeat().line()), " "))
+	}
+}
+
+// beatEvery is how often systemd hears how the service stands.
+const beatEvery = 15 * time.Second
+
+// beat tells systemd how the service stands until ctx ends, and feeds its
+// watchdog as long as the main loop goes round.
+func (l *life) beat(ctx context.Context) error {
+	if !underSystemd() {
+		return nil
+	}
+	every := beatEvery
+	if limit := watchdog(); limit > 0 {
+		every = min(every, limit/4)
+	}
+	var p pulse
+	tick := time.NewTicker(every)
+	defer tick.Stop()
+	for {
+		if d, _ := l.now(); d != nil && p.felt(d.current().Round()) {
+			notify("WATCHDOG=1")
+		}
+		l.tell()
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+	}
+}
+
+// pulse finds out from one look to the next whether a main loop goes round. It
+// compares times and measures nothing, so that a clock that jumps deceives
+// nobody.
+type pulse struct{ last time.Time }
+
+// felt says whether the loop has gone round since the last look. One that has
+// not begun yet counts as well: what goes before may wait for a folder.
+func (p *pulse) felt(round time.Time) bool {
+	if round.IsZero() {
+		return true
+	}
+	moved := !round.Equal(p.last)
+	p.last = round
+	return moved
+}

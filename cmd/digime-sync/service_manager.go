@@ -1,0 +1,52 @@
+package main
+
+import (
+	"os"
+	"runtime"
+	"strconv"
+	"time"
+
+	systemd "github.com/coreos/go-systemd/v22/daemon"
+	"github.com/kardianos/service"
+
+	"github.com/digime-sync/digime-sync/packaging"
+)
+
+// Who has started this process decides who hears how it stands, and what an end
+// means. Under a manager nobody sees the start: what may pass is waited for
+// there, where in a terminal it is an error at once.
+
+// underSystemd says whether systemd has started this process: a shell that
+// systemd's user instance has started inherits INVOCATION_ID, but not these.
+func underSystemd() bool {
+	return os.Getenv("NOTIFY_SOCKET") != "" || os.Getenv("SYSTEMD_EXEC_PID") == strconv.Itoa(os.Getpid())
+}
+
+// underWindowsManager says whether this process is a service of Windows.
+func underWindowsManager() bool { return runtime.GOOS == "windows" && !service.Interactive() }
+
+// underLaunchd says whether launchd runs this process as the service.
+func underLaunchd() bool { return os.Getenv("XPC_SERVICE_NAME") == packaging.MacLabel }
+
+func underManager() bool { return underSystemd() || withoutOutput() }
+
+// withoutOutput says whether nobody reads this process's standard error, nor
+// looks at what it ends with.
+func withoutOutput() bool { return underWindowsManager() || underLaunchd() }
+
+// notify tells systemd something in the words of sd_notify(3). Where nobody
+// listens it does nothing.
+func notify(state string) {
+	// systemd is on this machine: what it does not hear now it hears the next time.
+	_, _ = systemd.SdNotify(false, state)
+}
+
+// watchdog is within what time systemd wants to hear that all is well; 0: it
+// does not ask.
+func watchdog() time.Duration {
+	limit, err := systemd.SdWatchdogEnabled(false)
+	if err != nil {
+		return 0
+	}
+	return limit
+}
