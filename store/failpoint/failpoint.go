@@ -4,3 +4,13 @@
 // them. It lies below store because store is what everybody who marks a step
 // imports already.
 package failpoint
+
+// PlanEnv names the file that says what is to happen, read anew at each step so
+// that a fault can begin and end while the process runs. One line for each
+// step: its name (or * for all), what to do (kill, or the name of an error:
+// ENOSPC, EIO, EROFS, EDQUOT, EACCES), and from which to which hit, counted from
+// 1: "audit.append kill 3" or "vault.write ENOSPC 1-5"; without numbers, every hit.
+const PlanEnv = "DIGIME_SYNC_FAILPOINTS"
+
+// LogEnv names the file to which the name of each step is appended as it is hit.
+const LogEnv = "DIGIME_SYNC_FAILPOINT_LOG"
