@@ -15,14 +15,18 @@ import (
 	"github.com/digime-sync/digime-sync/store/failpoint"
 )
 
+// growBytes is by how much the file grows at a time.
+const growBytes = 1 << 20
+
 // openDB opens a database file as the store's, brought to the present schema.
 func (s *Store) openDB(path string) error {
 	var db *bbolt.DB
 	var file *os.File
 	err := s.guard(func() (err error) {
 		db, err = bbolt.Open(path, 0o600, &bbolt.Options{
-			Timeout:      lockTimeout,
-			FreelistType: bbolt.FreelistMapType,
+			Timeout:         lockTimeout,
+			FreelistType:    bbolt.FreelistMapType,
+			InitialMmapSize: initialMmap,
 			OpenFile: func(name string, flag int, perm os.FileMode) (*os.File, error) {
 				file, err = os.OpenFile(name, flag, perm)
 				return file, err
@@ -39,6 +43,7 @@ func (s *Store) openDB(path string) error {
 	if err != nil {
 		return fmt.Errorf("open database: %w", diskFull(err))
 	}
+	db.AllocSize = growBytes
 	s.dbMu.Lock()
 	s.db, s.file = db, file
 	s.dbMu.Unlock()

@@ -10,6 +10,11 @@ import (
 	"syscall"
 )
 
+// initialMmap is how many bytes of addresses the database takes at once. Without
+// it bbolt maps a growing file anew again and again, and waits for every reader
+// to end before: a backup would hold up all pushes. It takes no memory.
+const initialMmap = 1 << 30
+
 var fullErrors = []error{syscall.ENOSPC, syscall.EDQUOT}
 
 // Protect makes a folder accessible to its owner only.

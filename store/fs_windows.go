@@ -10,6 +10,9 @@ import (
 	"golang.org/x/sys/windows"
 )
 
+// initialMmap is 0, bbolt's own: here a file is made as large as it is mapped.
+const initialMmap = 0
+
 // Go maps neither to syscall.ENOSPC, which on Windows is an invented number.
 var fullErrors = []error{windows.ERROR_DISK_FULL, windows.ERROR_HANDLE_DISK_FULL, windows.ERROR_DISK_QUOTA_EXCEEDED}
 

@@ -53,12 +53,17 @@ type element struct {
 	page       uint64 // of a branch
 }
 
-// openImage reads the meta pages.
+// openImage reads the meta pages of a database file.
 func openImage(f *os.File) (*image, error) {
 	info, err := f.Stat()
 	if err != nil {
 		return nil, err
 	}
+	return readImage(f, info.Size())
+}
+
+// readImage reads the meta pages of a database of so many bytes.
+func readImage(f io.ReaderAt, bytes int64) (*image, error) {
 	var best *image
 	whole := 0
 	for _, size := range []int64{4096, 8192, 16384, 32768, 65536, 2048, 1024} {
@@ -83,8 +88,8 @@ func openImage(f *os.File) (*image, error) {
 	switch {
 	case best == nil:
 		return nil, errors.New("neither meta page is whole")
-	case best.pages > uint64(info.Size()/best.pageSize):
-		return nil, fmt.Errorf("the file has %d bytes, its %d pages need more", info.Size(), best.pages)
+	case best.pages > uint64(bytes/best.pageSize):
+		return nil, fmt.Errorf("the file has %d bytes, its %d pages need more", bytes, best.pages)
 	}
 	best.torn = whole < 2
 	best.seen = make([]uint64, best.pages/64+1)

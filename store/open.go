@@ -82,7 +82,7 @@ func (s *Store) openAll() (err error) {
 	if err := s.refuseNewer(); err != nil {
 		return err
 	}
-	if err := errors.Join(RemoveTemps(s.dir), RemoveTemps(filepath.Join(s.dir, tokenDir))); err != nil {
+	if err := errors.Join(RemoveTemps(s.dir), RemoveTemps(filepath.Join(s.dir, tokenDir)), os.RemoveAll(filepath.Join(s.dir, restoreDir))); err != nil {
 		s.log.Warn("temporary files of a killed process could not be removed", "error", err)
 	}
 	if s.audit, err = openAudit(s.dir, s.log); err != nil {

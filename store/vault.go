@@ -56,7 +56,7 @@ type envelope struct {
 // OpenVault opens the vault in a state folder, and makes its key the first time.
 // A *DamagedError when no copy of the key is whole: nothing is deleted then.
 func OpenVault(dir string) (*Vault, error) {
-	v := &Vault{dir: filepath.Join(dir, tokenDir), locks: map[string]*lockedfile.Mutex{}}
+	v := newVault(dir)
 	if err := os.MkdirAll(v.dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make token folder: %w", err)
 	}
@@ -70,15 +70,24 @@ func OpenVault(dir string) (*Vault, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open vault: %w", err)
 	}
-	v.raw = key
+	return v, v.use(key)
+}
+
+func newVault(dir string) *Vault {
+	return &Vault{dir: filepath.Join(dir, tokenDir), locks: map[string]*lockedfile.Mutex{}}
+}
+
+// use has the vault seal with this key.
+func (v *Vault) use(key []byte) error {
 	block, err := aes.NewCipher(key)
+	if err == nil {
+		v.aead, err = cipher.NewGCMWithRandomNonce(block)
+	}
 	if err != nil {
-		return nil, fmt.Errorf("open vault: %w", err)
+		return fmt.Errorf("open vault: %w", err)
 	}
-	if v.aead, err = cipher.NewGCMWithRandomNonce(block); err != nil {
-		return nil, fmt.Errorf("open vault: %w", err)
-	}
-	return v, nil
+	v.raw = key
+	return nil
 }
 
 func (v *Vault) logger() *slog.Logger {
