@@ -24,11 +24,15 @@ const (
 
 // finding is the outcome of one check, as `check --json` prints it.
 type finding struct {
-	Check   string `json:"check"` // configuration, state, folder, library, api or clock
+	Check   string `json:"check"` // configuration, setting, fleet, state, folder, library, api or clock
 	Subject string `json:"subject"`
 	State   string `json:"state"`
 	Message string `json:"message"`
 	Hint    string `json:"hint,omitempty"`
+	// Of a setting that does not come from the configuration file.
+	Value   string `json:"value,omitempty"`
+	Source  string `json:"source,omitempty"` // file:line, or the policy's place
+	Managed bool   `json:"managed,omitempty"`
 }
 
 // findings is what `check --json` prints.
@@ -55,7 +59,7 @@ func (a *app) check(offline, asJSON bool) error {
 	if err != nil {
 		return a.checkedConfig(err, asJSON)
 	}
-	list := []finding{{"configuration", a.config(), checkOK, "it can be run, and its keys can be read", ""}}
+	list := append([]finding{{Check: "configuration", Subject: a.config(), State: checkOK, Message: "it can be run, and its keys can be read"}}, checkLayers(cfg)...)
 	list = append(list, checkState(cfg.StateDir))
 	for _, f := range cfg.folders() {
 		list = append(list, checkFolder(f))
@@ -75,7 +79,7 @@ func (a *app) check(offline, asJSON bool) error {
 // checking a fleet's before it is rolled out.
 func (a *app) checkedConfig(err error, asJSON bool) error {
 	if asJSON {
-		list := findings{Checks: []finding{{"configuration", a.config(), checkFail, err.Error(), "correct the configuration"}}}
+		list := findings{Checks: []finding{{Check: "configuration", Subject: a.config(), State: checkFail, Message: err.Error(), Hint: "correct the configuration"}}}
 		return errors.Join(a.printJSON(list), err)
 	}
 	return err
@@ -107,7 +111,7 @@ func (a *app) found(list []finding, asJSON bool) error {
 }
 
 func checkState(dir string) finding {
-	f := finding{"state", dir, checkOK, "it can be written to", ""}
+	f := finding{Check: "state", Subject: dir, State: checkOK, Message: "it can be written to"}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		f.State, f.Message, f.Hint = checkFail, err.Error(), "make the folder, owned by the user the service runs as"
 		return f
@@ -128,7 +132,7 @@ func canWrite(dir string) error {
 }
 
 func checkFolder(folder engine.Folder) finding {
-	f := finding{"folder", folder.Path, checkOK, "", ""}
+	f := finding{Check: "folder", Subject: folder.Path, State: checkOK}
 	watch, reason, err := watcher.Probe(folder.Path)
 	if err != nil {
 		f.State, f.Message = checkFail, err.Error()
@@ -155,7 +159,7 @@ func checkFolder(folder engine.Folder) finding {
 }
 
 func checkLibrary(l engine.LibraryStatus) finding {
-	f := finding{"library", l.Name, checkOK, "", l.Hint}
+	f := finding{Check: "library", Subject: l.Name, State: checkOK, Hint: l.Hint}
 	switch {
 	case l.State != "ok":
 		f.State, f.Message = checkWarn, l.Reason+"; its files are held until there is one"
@@ -171,7 +175,7 @@ func checkLibrary(l engine.LibraryStatus) finding {
 // checkAPI reaches for the service's key set, which needs no consent, and
 // compares clocks on the way.
 func checkAPI(cfg *Config) []finding {
-	api := finding{"api", cfg.API.BaseURL, checkOK, "it answers, and serves its key set", ""}
+	api := finding{Check: "api", Subject: cfg.API.BaseURL, State: checkOK, Message: "it answers, and serves its key set"}
 	client, err := newClient(cfg, slog.New(slog.DiscardHandler))
 	if err == nil {
 		ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
@@ -182,7 +186,7 @@ func checkAPI(cfg *Config) []finding {
 		api.State, api.Message, api.Hint = checkFail, err.Error(), "check network, firewall, api.base_url, api.proxy and api.ca_file; or: digime-sync check --offline"
 		return []finding{api}
 	}
-	clock := finding{"clock", "this machine", checkOK, "it agrees with digi.me's", ""}
+	clock := finding{Check: "clock", Subject: "this machine", State: checkOK, Message: "it agrees with digi.me's"}
 	switch skew, ok := client.Skew(); {
 	case !ok:
 		clock.State, clock.Message = checkWarn, "the answer had no date to compare with"

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"crypto/rsa"
 	"fmt"
 	"os"
@@ -9,7 +10,8 @@ import (
 	"time"
 )
 
-// Config is the configuration file. The comments of its fields are the manual:
+// Config is the configuration: the file, and the layers over it
+// (config_layers.go). The comments of its fields are the manual:
 // the table of keys in README.md is made from them, and the tags say the rest:
 //
 //	yaml     the key's name
@@ -17,7 +19,9 @@ import (
 //	oneof    the values that are possible
 //	need     the key must be given
 //	text     env: ${VAR} is expanded; path: that too, and a relative path is
-//	         relative to the configuration file
+//	         relative to the folder of config.yaml, in whatever layer it stands
+//	local    the key may not stand in the fleet's files
+//	merge    the key by which an entry of a later layer is that of an earlier one
 type Config struct {
 	// The application's ID, given out by digi.me.
 	ApplicationID string `yaml:"application_id" need:"yes"`
@@ -32,9 +36,43 @@ type Config struct {
 	// 128 characters, no slash or backslash; names may not differ in case alone.
 	Libraries map[string]LibraryConfig `yaml:"libraries"`
 	// The folders that are watched. No file may belong to two of them.
-	Folders []FolderConfig `yaml:"folders"`
+	Folders []FolderConfig `yaml:"folders" merge:"path"`
 	// What the log says.
 	Log LogConfig `yaml:"log"`
+	// Where the fleet's configuration lies: an https:// folder, or a path, as of a
+	// share. There are common.yaml and, for machines of their own, HOST.yaml (the
+	// machine's name in small letters), each with its signature FILE.sig.
+	ConfigURL string `yaml:"config_url" text:"env" local:"yes"`
+	// The public key of the fleet's signatures, as digime-sync fleet keygen shows it.
+	ConfigKey string `yaml:"config_key" local:"yes"`
+	// How often the fleet's configuration and the enrolment file are looked for
+	// and the report is sent, give or take a fifth; from 10s.
+	ConfigInterval time.Duration `yaml:"config_interval" default:"15m"`
+	// A file of tokens that is imported and then removed, besides enrol.json in the
+	// state folder, which always is.
+	EnrolmentFile string `yaml:"enrolment_file" text:"path" local:"yes"`
+	// Where this machine puts a summary of its status, without names of files and
+	// people: a folder, as of a share, or an https:// URL that takes PUT.
+	ReportTo string `yaml:"report_to" text:"env"`
+	// The newest version there is; an older one says so in status and version.
+	NewestVersion string `yaml:"newest_version"`
+	// The number of a file of the fleet, which must have one. Only files with a
+	// higher number than the one before are taken.
+	Serial uint64 `yaml:"serial"`
+	// Settings are the values that do not come from the configuration file itself.
+	Settings []Setting `yaml:"-"`
+	// Waiting says why there is only what leads to the fleet's configuration: that
+	// has not been here yet. "" when everything is there.
+	Waiting string `yaml:"-"`
+}
+
+// Setting is a value that another layer than the configuration file has given.
+type Setting struct {
+	Key     string // like folders[0].path
+	Value   string // as it is written; no password is in it
+	File    string // the layer's
+	Line    int    // 0 where the layer has no lines
+	Managed bool   // by a policy, which nobody but the administrator changes
 }
 
 // APIConfig says where the API is. Its URLs begin with https://, or with
@@ -169,16 +207,17 @@ type LogConfig struct {
 
 // ConfigFault is one thing wrong in the configuration file.
 type ConfigFault struct {
+	File string // of the layer; "" when it is the configuration file itself
 	Line int    // from 1; 0 when it is of the file as a whole
 	Key  string // like folders[0].path; "" when no key is meant
 	Text string // what is wrong; never the value of a key that may hold a secret
 	Hint string // what to write instead, or ""
 }
 
-// ConfigError holds all that is wrong in a configuration file, in the order of
-// its lines.
+// ConfigError holds all that is wrong in a configuration file and the layers
+// over it, in the order of the layers and their lines.
 type ConfigError struct {
-	Path   string
+	Path   string // of the configuration file
 	Faults []ConfigFault
 	err    error // why the file cannot be read, or nil
 }
@@ -187,7 +226,7 @@ type ConfigError struct {
 func (e *ConfigError) Error() string {
 	lines := make([]string, len(e.Faults))
 	for i, f := range e.Faults {
-		line := e.Path
+		line := cmp.Or(f.File, e.Path)
 		if f.Line > 0 {
 			line = fmt.Sprintf("%s:%d", line, f.Line)
 		}

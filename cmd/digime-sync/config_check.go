@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -34,10 +35,8 @@ func (l *configLoader) check(cfg *Config) {
 	if cfg.StateDir == "" {
 		cfg.StateDir = defaultStateDir()
 	}
-	l.baseURL("api.base_url", &cfg.API.BaseURL)
-	l.baseURL("api.onboard_url", &cfg.API.OnboardURL)
-	l.baseURL("api.legacy_base_url", &cfg.API.LegacyBaseURL)
-	l.proxy(cfg.API.Proxy)
+	l.api(cfg)
+	l.fleet(cfg)
 	for _, name := range slices.Sorted(maps.Keys(cfg.Contracts)) {
 		l.redirect(joinKey("contracts", name)+".redirect_uri", cfg.Contracts[name].RedirectURI)
 	}
@@ -47,6 +46,13 @@ func (l *configLoader) check(cfg *Config) {
 	}
 	l.accountsApart(cfg)
 	l.foldersApart(cfg)
+}
+
+func (l *configLoader) api(cfg *Config) {
+	l.baseURL("api.base_url", &cfg.API.BaseURL)
+	l.baseURL("api.onboard_url", &cfg.API.OnboardURL)
+	l.baseURL("api.legacy_base_url", &cfg.API.LegacyBaseURL)
+	l.proxy(cfg.API.Proxy)
 }
 
 // baseURL checks one of the API's addresses and ends it with a slash. What is
@@ -80,9 +86,18 @@ func (l *configLoader) proxy(text string) {
 	switch {
 	case err != nil || u.Hostname() == "":
 		l.fault("api.proxy", "write for example http://proxy.example:3128", "is not a URL")
+	case !possiblePort(u):
+		l.fault("api.proxy", "write a port from 1 to 65535", "has a port that is not possible")
+	case u.Path != "" && u.Path != "/" || u.RawQuery != "" || u.Fragment != "":
+		l.fault("api.proxy", "end it with the host or its port", "has a path, a query or a fragment in it")
 	case !slices.Contains([]string{"http", "https", "socks5", "socks5h"}, u.Scheme):
 		l.fault("api.proxy", "write http://, https:// or socks5:// before it", "is of a kind that is not known")
 	}
+}
+
+func possiblePort(u *url.URL) bool {
+	port, err := strconv.ParseUint(u.Port(), 10, 16)
+	return u.Port() == "" || err == nil && port > 0
 }
 
 // redirect checks a redirect URI, which must stay as it was registered.
@@ -252,7 +267,7 @@ func (l *configLoader) foldersApart(cfg *Config) {
 			continue
 		}
 		if other, taken := first[samePath(f.Path)]; taken {
-			l.fault(key, "put both into one entry", "is the same folder as folders[%d] (line %d)", other, l.line(fmt.Sprintf("folders[%d]", other)))
+			l.fault(key, "put both into one entry", "is the same folder as folders[%d] (%s)", other, l.at(fmt.Sprintf("folders[%d]", other)))
 			continue
 		}
 		first[samePath(f.Path)] = i
@@ -262,7 +277,7 @@ func (l *configLoader) foldersApart(cfg *Config) {
 		key, path := fmt.Sprintf("folders[%d].path", i), cfg.Folders[i].Path
 		for up := range parents(samePath(path)) {
 			if j, ok := first[up]; ok && j != i && cfg.Folders[j].Recursive {
-				l.fault(key, "move it, or write recursive: false there", "lies inside folders[%d] (line %d), which takes the folders below it too", j, l.line(fmt.Sprintf("folders[%d]", j)))
+				l.fault(key, "move it, or write recursive: false there", "lies inside folders[%d] (%s), which takes the folders below it too", j, l.at(fmt.Sprintf("folders[%d]", j)))
 			}
 			if up == state {
 				l.fault(key, "name another folder", "lies inside the state folder, which holds tokens")
@@ -271,7 +286,7 @@ func (l *configLoader) foldersApart(cfg *Config) {
 	}
 	for up := range parents(state) {
 		if i, ok := first[up]; ok && up != state {
-			l.fault("state_dir", "name a place outside of it", "the state folder, which holds tokens, lies inside folders[%d] (line %d)", i, l.line(fmt.Sprintf("folders[%d]", i)))
+			l.fault("state_dir", "name a place outside of it", "the state folder, which holds tokens, lies inside folders[%d] (%s)", i, l.at(fmt.Sprintf("folders[%d]", i)))
 		}
 	}
 }
@@ -295,12 +310,7 @@ func parents(path string) func(yield func(string) bool) {
 
 // readFiles reads the key and certificate files the configuration names.
 func (l *configLoader) readFiles(cfg *Config) {
-	if data := l.file("api.ca_file", cfg.API.CAFile); data != nil {
-		if !x509.NewCertPool().AppendCertsFromPEM(data) {
-			l.fault("api.ca_file", "name a file with -----BEGIN CERTIFICATE-----", "%s holds no certificate in PEM form", cfg.API.CAFile)
-		}
-		cfg.API.CA = data
-	}
+	l.caFile(cfg)
 	for _, name := range slices.Sorted(maps.Keys(cfg.Contracts)) {
 		c, key := cfg.Contracts[name], joinKey("contracts", name)+".private_key_file"
 		if data := l.file(key, c.PrivateKeyFile); data != nil {
@@ -323,6 +333,15 @@ func (l *configLoader) readFiles(cfg *Config) {
 				l.fault(key, "", "%s: %v", lib.Postbox.PublicKeyFile, err)
 			}
 		}
+	}
+}
+
+func (l *configLoader) caFile(cfg *Config) {
+	if data := l.file("api.ca_file", cfg.API.CAFile); data != nil {
+		if !x509.NewCertPool().AppendCertsFromPEM(data) {
+			l.fault("api.ca_file", "name a file with -----BEGIN CERTIFICATE-----", "%s holds no certificate in PEM form", cfg.API.CAFile)
+		}
+		cfg.API.CA = data
 	}
 }
 

@@ -45,7 +45,9 @@ func (l *configLoader) value(key string, n *yaml.Node, v reflect.Value, tag refl
 		}
 	case reflect.Pointer:
 		if !empty {
-			v.Set(reflect.New(v.Type().Elem()))
+			if v.IsNil() {
+				v.Set(reflect.New(v.Type().Elem()))
+			}
 			l.value(key, n, v.Elem(), tag)
 		}
 	case reflect.Map:
@@ -62,6 +64,8 @@ func (l *configLoader) value(key string, n *yaml.Node, v reflect.Value, tag refl
 		}
 	case reflect.Int64:
 		l.duration(key, n, v)
+	case reflect.Uint64:
+		l.number(key, n, v)
 	default:
 		l.text(key, n, v, tag)
 	}
@@ -71,6 +75,7 @@ func (l *configLoader) want(key string, n *yaml.Node, kind yaml.Kind, wanted, hi
 	if n.Kind == kind {
 		return true
 	}
+	l.broken[key] = true
 	l.fault(key, hint, "must be %s; found %s", wanted, found(n))
 	return false
 }
@@ -99,15 +104,15 @@ func (l *configLoader) members(key string, n *yaml.Node) []member {
 	for i := 0; i+1 < len(n.Content); i += 2 {
 		name := n.Content[i]
 		if name.Kind != yaml.ScalarNode {
-			l.faults = append(l.faults, ConfigFault{Line: name.Line, Key: key, Text: "a key must be text; found " + found(name)})
+			l.note(ConfigFault{Line: name.Line, Key: key, Text: "a key must be text; found " + found(name)})
 			continue
 		}
 		m := member{name.Value, joinKey(key, name.Value), resolved(n.Content[i+1])}
-		if l.given(m.key) {
-			l.faults = append(l.faults, ConfigFault{Line: name.Line, Key: m.key, Text: fmt.Sprintf("is given twice, first on line %d", l.lines[m.key])})
+		if at := l.lines[m.key]; at.layer == l.layer {
+			l.note(ConfigFault{Line: name.Line, Key: m.key, Text: fmt.Sprintf("is given twice, first on line %d", at.line)})
 			continue
 		}
-		l.lines[m.key] = name.Line
+		l.lines[m.key] = place{l.layer, name.Line}
 		list = append(list, m)
 	}
 	return list
@@ -150,14 +155,74 @@ func (l *configLoader) structure(key string, n *yaml.Node, v reflect.Value) {
 			l.unknown(m, known)
 			continue
 		}
-		l.value(m.key, m.value, v.Field(i), v.Type().Field(i).Tag)
+		field := v.Type().Field(i)
+		if why := l.layer.forbids(field.Tag, m.name); why != "" {
+			l.fault(m.key, "remove it there", "%s", why)
+			continue
+		}
+		if isLeaf(field.Type) {
+			l.settings[m.key] = written(m.value)
+		}
+		l.value(m.key, m.value, v.Field(i), field.Tag)
 	}
-	for _, name := range known {
-		needed := v.Type().Field(fields[name]).Tag.Get("need") != ""
-		if k := joinKey(key, name); needed && !l.given(k) {
-			l.fault(k, "", "is missing")
+}
+
+// needs notes the keys that no layer gives.
+func (l *configLoader) needs(key string, v reflect.Value) {
+	if l.broken[key] {
+		return
+	}
+	switch v.Kind() {
+	case reflect.Struct:
+		l.needsFields(key, v)
+	case reflect.Pointer:
+		if !v.IsNil() {
+			l.needs(key, v.Elem())
+		}
+	case reflect.Map:
+		for _, name := range namesOf(v) {
+			l.needs(joinKey(key, name), v.MapIndex(reflect.ValueOf(name)))
+		}
+	case reflect.Slice:
+		for i := range v.Len() {
+			l.needs(fmt.Sprintf("%s[%d]", key, i), v.Index(i))
 		}
 	}
+}
+
+func (l *configLoader) needsFields(key string, v reflect.Value) {
+	for i := range v.NumField() {
+		field := v.Type().Field(i)
+		name := field.Tag.Get("yaml")
+		if name == "-" {
+			continue
+		}
+		k := joinKey(key, name)
+		if field.Tag.Get("need") != "" && !l.given(k) {
+			l.fault(k, "", "is missing")
+		}
+		l.needs(k, v.Field(i))
+	}
+}
+
+func namesOf(v reflect.Value) []string {
+	var names []string
+	for _, k := range v.MapKeys() {
+		names = append(names, k.String())
+	}
+	slices.Sort(names)
+	return names
+}
+
+// isLeaf says whether values of a type have no keys inside.
+func isLeaf(t reflect.Type) bool {
+	switch t.Kind() {
+	case reflect.Struct, reflect.Map, reflect.Pointer:
+		return false
+	case reflect.Slice:
+		return isLeaf(t.Elem())
+	}
+	return true
 }
 
 func (l *configLoader) unknown(m member, known []string) {
@@ -168,34 +233,88 @@ func (l *configLoader) unknown(m member, known []string) {
 	l.fault(m.key, hint, "is not known")
 }
 
-// names reads a mapping whose keys are names of the user's choice.
+// names reads a mapping whose keys are names of the user's choice. Names that an
+// earlier layer gave stay, and so do their keys that this one leaves out.
 func (l *configLoader) names(key string, n *yaml.Node, v reflect.Value) {
-	v.Set(reflect.MakeMap(v.Type()))
+	if v.IsNil() {
+		v.Set(reflect.MakeMap(v.Type()))
+	}
 	for _, m := range l.members(key, n) {
-		v.SetMapIndex(reflect.ValueOf(m.name), l.entry(m.key, m.value, v.Type().Elem(), ""))
+		name := reflect.ValueOf(m.name)
+		v.SetMapIndex(name, l.entry(m.key, m.value, v.Type().Elem(), v.MapIndex(name), ""))
 	}
 }
 
+// list reads a list, which takes the place of an earlier layer's; or whose
+// entries are appended, where the tag says by what one is the same.
 func (l *configLoader) list(key string, n *yaml.Node, v reflect.Value, tag reflect.StructTag) {
-	for i, item := range n.Content {
+	by := tag.Get("merge")
+	if by == "" {
+		v.SetZero()
+	}
+	before := v.Len()
+	for _, item := range n.Content {
+		i := l.same(v, before, resolved(item), by)
 		at := fmt.Sprintf("%s[%d]", key, i)
-		l.lines[at] = item.Line
-		v.Set(reflect.Append(v, l.entry(at, resolved(item), v.Type().Elem(), tag)))
+		l.lines[at] = place{l.layer, item.Line}
+		if i < v.Len() {
+			v.Index(i).Set(l.entry(at, resolved(item), v.Type().Elem(), v.Index(i), tag))
+			continue
+		}
+		v.Set(reflect.Append(v, l.entry(at, resolved(item), v.Type().Elem(), reflect.Value{}, tag)))
 	}
 }
 
-// entry reads one entry of a list or of a group of names. One without anything
-// counts as one without keys, so that what it needs is missed.
-func (l *configLoader) entry(key string, n *yaml.Node, t reflect.Type, tag reflect.StructTag) reflect.Value {
-	v := reflect.New(t).Elem()
-	if t.Kind() == reflect.Struct {
-		l.setDefaults(v)
-		if n.ShortTag() == "!!null" {
-			n = &yaml.Node{Kind: yaml.MappingNode}
+// same finds the entry of an earlier layer that an item is about, by one of its
+// keys; else the place behind the last.
+func (l *configLoader) same(v reflect.Value, before int, item *yaml.Node, by string) int {
+	if by == "" || item.Kind != yaml.MappingNode {
+		return v.Len()
+	}
+	for i := 0; i+1 < len(item.Content); i += 2 {
+		if item.Content[i].Value != by {
+			continue
 		}
+		quiet := newConfigLoader(l.dir, l.env)
+		text, ok := quiet.expand(by, resolved(item.Content[i+1]).Value)
+		for j := 0; ok && j < before; j++ {
+			if earlier := v.Index(j).Addr().Interface().(*FolderConfig); samePath(earlier.Path) == samePath(l.absolute(text)) {
+				return j
+			}
+		}
+	}
+	return v.Len()
+}
+
+// entry reads one entry of a list or of a group of names, over that of an
+// earlier layer if there is one. One without anything counts as one without
+// keys, so that what it needs is missed.
+func (l *configLoader) entry(key string, n *yaml.Node, t reflect.Type, earlier reflect.Value, tag reflect.StructTag) reflect.Value {
+	v := reflect.New(t).Elem()
+	switch {
+	case earlier.IsValid():
+		v.Set(earlier)
+	case t.Kind() == reflect.Struct:
+		l.setDefaults(v)
+	}
+	if t.Kind() == reflect.Struct && n.ShortTag() == "!!null" {
+		n = &yaml.Node{Kind: yaml.MappingNode}
 	}
 	l.value(key, n, v, tag)
 	return v
+}
+
+func (l *configLoader) number(key string, n *yaml.Node, v reflect.Value) {
+	const hint = "write a whole number from 1"
+	if !l.scalar(key, n, "!!int", "a number", hint) {
+		return
+	}
+	number, err := strconv.ParseUint(n.Value, 10, 63)
+	if err != nil || number == 0 {
+		l.fault(key, hint, "must be a number; found %q", n.Value)
+		return
+	}
+	v.SetUint(number)
 }
 
 func (l *configLoader) duration(key string, n *yaml.Node, v reflect.Value) {

@@ -6,6 +6,8 @@ import (
 	"testing"
 )
 
+const topKeys = "application_id, state_dir, api, contracts, libraries, folders, log, config_url, config_key, config_interval, enrolment_file, report_to, newest_version, serial"
+
 // Each row is a configuration and the whole report about it, one fault a line.
 var configFaultTests = []struct {
 	name, text, want string
@@ -30,7 +32,7 @@ var configFaultTests = []struct {
 	{"empty value", "application_id:\n", "c.yaml:1: application_id: is empty; give it a value or leave the key out"},
 	{"empty text", "application_id: ''\n", "c.yaml:1: application_id: is empty; give it a value or leave the key out"},
 	{"unknown", minimal + "logs: {}\nfoo: 1\napi: {base-url: x}\n", `c.yaml:4: logs: is not known; did you mean "log"?
-c.yaml:5: foo: is not known; known here are application_id, state_dir, api, contracts, libraries, folders, log
+c.yaml:5: foo: is not known; known here are ` + topKeys + `
 c.yaml:6: api.base-url: is not known; did you mean "base_url"?`},
 	{"twice", minimal + "log: {level: info}\nlog:\n  level: debug\n", "c.yaml:5: log: is given twice, first on line 4"},
 	{"no text as a key", minimal + "? [a, b]\n: c\n", "c.yaml:4: a key must be text; found a list"},
@@ -92,11 +94,25 @@ c.yaml:7: api.legacy_base_url: has a user, a query or a fragment in it; remove i
 c.yaml:8: api.proxy: is of a kind that is not known; write http://, https:// or socks5:// before it`},
 	{"proxy without a host", minimal + "api: {proxy: \"me:geheim@proxy:3128\"}\n", "c.yaml:4: api.proxy: is not a URL; write for example http://proxy.example:3128"},
 	{"proxy that cannot be parsed", minimal + "api: {proxy: \"http://me:geheim@proxy:port\"}\n", "c.yaml:4: api.proxy: is not a URL; write for example http://proxy.example:3128"},
+	{"proxy with a port that is none", minimal + "api: {proxy: \"http://me:geheim@proxy:99999\"}\n", "c.yaml:4: api.proxy: has a port that is not possible; write a port from 1 to 65535"},
+	{"proxy with a port of 0", minimal + "api: {proxy: \"http://proxy:0/\"}\n", "c.yaml:4: api.proxy: has a port that is not possible; write a port from 1 to 65535"},
+	{"proxy with a path", minimal + "api: {proxy: \"http://me:geheim@proxy:3128/x\"}\n", "c.yaml:4: api.proxy: has a path, a query or a fragment in it; end it with the host or its port"},
+	{"proxy with a query", minimal + "api: {proxy: \"http://proxy:3128?geheim\"}\n", "c.yaml:4: api.proxy: has a path, a query or a fragment in it; end it with the host or its port"},
 	{"proxy of another type", minimal + "api: {proxy: [\"http://me:geheim@proxy\"]}\n", "c.yaml:4: api.proxy: must be text; found a list; put it in quotes"},
 	{"redirect URIs", "application_id: a\ncontracts:\n  a: {id: c, private_key_file: k, redirect_uri: http://example.com/}\n  b: {id: c, private_key_file: k, redirect_uri: callback}\n  c: {id: c, private_key_file: k, redirect_uri: \"https://example.com/#x\"}\n",
 		`c.yaml:3: contracts.a.redirect_uri: must begin with https://; http:// is possible to this very machine only; write https://
 c.yaml:4: contracts.b.redirect_uri: is not a URL; write for example http://localhost:8421/callback
 c.yaml:5: contracts.c.redirect_uri: has a user or a fragment in it; remove it`},
+
+	// The fleet.
+	{"fleet without a key", minimal + "config_url: https://c.example\n", "c.yaml:4: config_url: needs config_key, by which the fleet's files are known to be genuine; add config_key, as digime-sync fleet keygen showed it"},
+	{"fleet", minimal + "config_url: http://me:geheim@c.example/\nconfig_key: abc\nconfig_interval: 9s\nreport_to: https://c.example/?a=geheim\nnewest_version: latest\nserial: 3\n",
+		`c.yaml:4: config_url: must begin with https://; http:// is possible to this very machine only; write https://
+c.yaml:5: config_key: is not a public key of 32 bytes in base64; write it as digime-sync fleet keygen showed it
+c.yaml:6: config_interval: must be at least 10s; write 15m
+c.yaml:7: report_to: has a query or a fragment in it; remove it
+c.yaml:8: newest_version: is not a version; write for example 1.4.2
+c.yaml:9: serial: is possible in the fleet's files only; remove it there`},
 
 	// Names and references.
 	{"names of libraries", "application_id: a\ncontracts: {w: {id: c, private_key_file: k}}\nlibraries:\n  a/b: {contract: w}\n  'a\\b': {contract: w}\n  ..: {contract: w}\n  '': {contract: w}\n  \"a\\tb\": {contract: w}\n  by-account: {contract: w}\n  " + strings.Repeat("ä", 129) + ": {contract: w}\n  Anna: {contract: w}\n  ANNA: {contract: w}\n",

@@ -7,8 +7,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
-	"path/filepath"
 	"reflect"
 	"regexp"
 	"slices"
@@ -18,79 +16,140 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// LoadConfig reads the configuration file and the key files it names, and
-// changes nothing. The error is a *ConfigError with everything that is wrong.
-func LoadConfig(path string) (*Config, error) {
-	data, err := os.ReadFile(path)
-	if err != nil {
-		return nil, &ConfigError{Path: path, Faults: []ConfigFault{unreadable(err)}, err: err}
-	}
-	abs, err := filepath.Abs(path)
-	if err != nil {
-		return nil, fmt.Errorf("find the folder of %s: %w", path, err)
-	}
-	l := &configLoader{dir: filepath.Dir(abs), env: os.LookupEnv, lines: map[string]int{}}
-	cfg := l.load(data)
-	l.readFiles(cfg)
-	if err := l.err(path); err != nil {
-		return nil, err
-	}
-	return cfg, nil
-}
-
-// configLoader turns the text of a configuration into a Config and notes all
+// configLoader turns the layers of a configuration into a Config and notes all
 // that is wrong on the way.
 type configLoader struct {
-	dir    string                      // relative paths start here
-	env    func(string) (string, bool) // the environment
-	lines  map[string]int              // of each key that is given
-	faults []ConfigFault
+	dir      string                      // relative paths start here
+	env      func(string) (string, bool) // the environment
+	layer    *layer                      // the one that is read
+	lines    map[string]place            // of each key that is given; of the last layer that gives it
+	broken   map[string]bool             // keys whose value is of the wrong kind
+	settings map[string]string           // values, as they are written
+	faults   []ConfigFault
+	unread   bool // a layer is not a configuration at all
 }
 
-// load reads everything but the files that the configuration names.
-func (l *configLoader) load(data []byte) *Config {
-	cfg := &Config{}
-	l.setDefaults(reflect.ValueOf(cfg).Elem())
-	if root := l.document(data); root != nil {
-		l.structure("", root, reflect.ValueOf(cfg).Elem())
-		l.check(cfg)
+// place is where a key stands.
+type place struct {
+	layer *layer
+	line  int
+}
+
+func newConfigLoader(dir string, env func(string) (string, bool)) *configLoader {
+	return &configLoader{dir: dir, env: env, layer: &layer{}, lines: map[string]place{}, broken: map[string]bool{}, settings: map[string]string{}}
+}
+
+// load reads everything but the files that the configuration names. Later
+// layers go before earlier ones.
+func (l *configLoader) load(layers []*layer) *Config {
+	cfg := l.read(layers)
+	if !l.unread {
+		l.complete(cfg)
 	}
 	return cfg
 }
 
-func (l *configLoader) err(path string) error {
+// read takes each layer by itself, so that faults of values that another layer
+// replaces are found too.
+func (l *configLoader) read(layers []*layer) *Config {
+	cfg := &Config{}
+	l.setDefaults(reflect.ValueOf(cfg).Elem())
+	for _, l.layer = range layers {
+		for _, f := range l.layer.faults {
+			l.note(f)
+		}
+		root := l.layer.root
+		if root == nil && l.layer.data != nil {
+			root = l.document(l.layer.data)
+		}
+		l.unread = l.unread || root == nil
+		if root != nil {
+			l.structure("", root, reflect.ValueOf(cfg).Elem())
+		}
+	}
+	if len(layers) > 0 {
+		l.layer = layers[0]
+	}
+	return cfg
+}
+
+// complete notes what is missing or wrong in the layers together.
+func (l *configLoader) complete(cfg *Config) {
+	l.needs("", reflect.ValueOf(cfg).Elem())
+	l.check(cfg)
+}
+
+// err is what is wrong with the configuration whose file is at path.
+func (l *configLoader) err(path string, layers []*layer) error {
 	if len(l.faults) == 0 {
 		return nil
 	}
-	slices.SortStableFunc(l.faults, func(a, b ConfigFault) int { return cmp.Compare(a.Line, b.Line) })
+	order := map[string]int{}
+	for i, layer := range layers {
+		order[layer.file] = i
+	}
+	slices.SortStableFunc(l.faults, func(a, b ConfigFault) int {
+		return cmp.Or(cmp.Compare(order[a.File], order[b.File]), cmp.Compare(a.Line, b.Line))
+	})
 	return &ConfigError{Path: path, Faults: l.faults}
+}
+
+// note adds a fault of the layer that is read.
+func (l *configLoader) note(f ConfigFault) {
+	f.File = l.layer.file
+	l.faults = append(l.faults, f)
 }
 
 // fault notes what is wrong with a key, at its line or that of the nearest key
 // around it that is given.
 func (l *configLoader) fault(key, hint, format string, args ...any) {
-	l.faults = append(l.faults, ConfigFault{Line: l.line(key), Key: key, Text: fmt.Sprintf(format, args...), Hint: hint})
+	at := l.place(key)
+	l.faults = append(l.faults, ConfigFault{File: at.layer.file, Line: at.line, Key: key, Text: fmt.Sprintf(format, args...), Hint: hint})
 }
 
-func (l *configLoader) line(key string) int {
-	for key != "" && l.lines[key] == 0 {
+func (l *configLoader) place(key string) place {
+	for key != "" && l.lines[key].layer == nil {
 		key = key[:max(0, strings.LastIndexAny(key, ".["))]
 	}
-	return max(1, l.lines[key])
+	if at := l.lines[key]; at.layer != nil {
+		return at
+	}
+	line := 1
+	if l.layer.lineless {
+		line = 0
+	}
+	return place{l.layer, line}
 }
 
-func (l *configLoader) given(key string) bool { return l.lines[key] != 0 }
+func (l *configLoader) line(key string) int { return l.place(key).line }
+
+// at names the place of a key for a fault of another key.
+func (l *configLoader) at(key string) string {
+	switch at := l.place(key); {
+	case at.layer.file != "" && at.line > 0:
+		return fmt.Sprintf("%s, line %d", at.layer.file, at.line)
+	case at.layer.file != "":
+		return at.layer.file
+	default:
+		return fmt.Sprintf("line %d", at.line)
+	}
+}
+
+func (l *configLoader) given(key string) bool { return l.lines[key].layer != nil }
 
 // document returns the mapping that the file consists of, nil after noting why
 // there is none.
 func (l *configLoader) document(data []byte) *yaml.Node {
 	whole := func(line int, hint, text string) *yaml.Node {
-		l.faults = append(l.faults, ConfigFault{Line: line, Text: text, Hint: hint})
+		l.note(ConfigFault{Line: line, Text: text, Hint: hint})
 		return nil
 	}
 	if !utf8.Valid(data) {
 		valid := len(data) - len(bytes.TrimLeftFunc(data, func(r rune) bool { return r != utf8.RuneError }))
 		return whole(1+bytes.Count(data[:valid], []byte("\n")), "save the file as UTF-8", "this is not UTF-8 text")
+	}
+	if l.layer.kind != layerMain && isEmpty(data) {
+		return emptyRoot()
 	}
 	documents, err := parseYAML(data)
 	switch {

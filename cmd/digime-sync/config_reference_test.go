@@ -64,6 +64,8 @@ func typeWords(field reflect.StructField) string {
 		return "list of texts"
 	case field.Type.Kind() == reflect.Slice:
 		return "list"
+	case field.Type.Kind() == reflect.Uint64:
+		return "whole number"
 	case field.Type.Kind() != reflect.String:
 		return "keys"
 	}

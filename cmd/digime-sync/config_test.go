@@ -24,13 +24,11 @@ import (
 
 // loadText reads a configuration that lies in /etc/c, without key files.
 func loadText(text string, env map[string]string) (*Config, error) {
-	l := &configLoader{
-		dir:   filepath.FromSlash("/etc/c"),
-		env:   func(name string) (string, bool) { v, ok := env[name]; return v, ok },
-		lines: map[string]int{},
-	}
-	cfg := l.load([]byte(text))
-	return cfg, l.err("c.yaml")
+	lookup := func(name string) (string, bool) { v, ok := env[name]; return v, ok }
+	l := newConfigLoader(filepath.FromSlash("/etc/c"), lookup)
+	layers := []*layer{{data: []byte(text)}}
+	cfg := l.load(layers)
+	return cfg, l.err("c.yaml", layers)
 }
 
 // minimal is the beginning of a configuration that needs nothing else.
@@ -53,7 +51,8 @@ func TestConfigDefaults(t *testing.T) {
 			Path: filepath.FromSlash("/in"), Library: "alice", Contract: "w", Push: "library", Sidecar: "required",
 			Settle: 5 * time.Second, Watch: "auto", After: "keep", OnFailure: "report", InDoubt: "resend",
 		}},
-		Log: LogConfig{FileNames: "hashed", Level: "info"},
+		Log:            LogConfig{FileNames: "hashed", Level: "info"},
+		ConfigInterval: 15 * time.Minute,
 	}
 	if runtime.GOOS == "windows" {
 		want.Folders[0].Path = cfg.Folders[0].Path // a path without a drive is relative there
@@ -101,6 +100,12 @@ folders:
   - {path: in/all, library: by-account}
   - {path: in/bob, library: Bob B., push: postbox}
 log: {file_names: full, level: debug}
+config_url: https://${HOST}/digime
+config_key: mqvzxKCtOxBdnMgCEFFXImXfO9KPFw1gr0f1RLyjmWg=
+config_interval: 1h
+enrolment_file: enrol.json
+report_to: file:///srv/reports
+newest_version: 1.4.2
 `
 
 func TestConfigEverything(t *testing.T) {
@@ -132,13 +137,15 @@ func TestConfigEverything(t *testing.T) {
 			Recursive: true, Include: []string{"*.pdf", "**/scans/*.{jpg,png}"}, Exclude: []string{"*.bak"}, AllowEmpty: true,
 			Settle: 90 * time.Second, Watch: "poll", After: "move", OnFailure: "quiet", InDoubt: "hold",
 		}, people, all, bob},
-		Log: LogConfig{FileNames: "full", Level: "debug"},
+		Log:       LogConfig{FileNames: "full", Level: "debug"},
+		ConfigURL: "https://localhost/digime/", ConfigKey: "mqvzxKCtOxBdnMgCEFFXImXfO9KPFw1gr0f1RLyjmWg=", ConfigInterval: time.Hour,
+		EnrolmentFile: at("enrol.json"), ReportTo: cfg.ReportTo, NewestVersion: "1.4.2",
 	}
 	if !reflect.DeepEqual(cfg, want) {
 		t.Errorf("got  %+v\nwant %+v", cfg, want)
 	}
-	if runtime.GOOS != "windows" && cfg.StateDir != "/srv/digime" {
-		t.Errorf("state_dir is %s", cfg.StateDir)
+	if runtime.GOOS != "windows" && (cfg.StateDir != "/srv/digime" || cfg.ReportTo != "/srv/reports") {
+		t.Errorf("state_dir is %s, report_to %s", cfg.StateDir, cfg.ReportTo)
 	}
 }
 
@@ -274,7 +281,7 @@ unknown: 1
 		`9: libraries.a.postbox.public_key_file: ` + at("small.pem") + `: the key has 1024 bits, at least 2048 are needed`,
 		`10: libraries.b.postbox.public_key_file: ` + at("odd.pem") + `: it is not an RSA public key`,
 		`11: libraries.c.postbox.public_key_file: ` + at("text") + `: there is no -----BEGIN RSA PUBLIC KEY----- in it`,
-		`12: unknown: is not known; known here are application_id, state_dir, api, contracts, libraries, folders, log`,
+		`12: unknown: is not known; known here are ` + topKeys,
 	}
 	_, err := LoadConfig(path)
 	var report *ConfigError

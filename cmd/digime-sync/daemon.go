@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -34,6 +35,7 @@ type daemon struct {
 	cfg     *Config
 	engine  *engine.Engine
 	refused error // why the configuration, as it is now, was not taken over
+	fleet   *fleetLoop
 }
 
 // successor is an engine that takes over from the current one.
@@ -45,7 +47,9 @@ type successor struct {
 // newDaemon makes a daemon of a configuration that was read after its file was
 // seen.
 func newDaemon(a *app, cfg *Config, seen fileStamp, life *life, p *parts) *daemon {
-	return &daemon{app: a, life: life, path: a.config(), lastSeen: seen, parts: p, next: make(chan successor), cfg: cfg, engine: p.engine}
+	d := &daemon{app: a, life: life, path: a.config(), lastSeen: seen, parts: p, next: make(chan successor), cfg: cfg, engine: p.engine}
+	d.fleet = newFleetLoop(d)
+	return d
 }
 
 func (d *daemon) current() *engine.Engine {
@@ -63,6 +67,7 @@ func (d *daemon) status(path string) (engine.Status, error) {
 	if d.refused != nil && s.Trouble == "" {
 		s.Trouble = "the changed configuration was not taken over, the one before still holds: " + d.refused.Error()
 	}
+	s.Trouble = cmp.Or(s.Trouble, d.fleet.Trouble())
 	return s, err
 }
 
@@ -143,19 +148,10 @@ func (d *daemon) takeOver(cfg *Config) (*engine.Engine, error) {
 // taken over when the file has stayed the same from one look to the next.
 const configCheck = 2 * time.Second
 
-// fileStamp tells one content of a file from another.
-type fileStamp struct {
-	size int64
-	time time.Time
-}
+// fileStamp tells one state of the configuration's layers from another.
+type fileStamp string
 
-func stampOf(path string) fileStamp {
-	info, err := os.Stat(path)
-	if err != nil {
-		return fileStamp{}
-	}
-	return fileStamp{info.Size(), info.ModTime()}
-}
+func stampOf(path string) fileStamp { return fileStamp(layerStamp(path)) }
 
 // watchConfig takes a changed configuration over by itself, and at once on SIGHUP.
 func (d *daemon) watchConfig(ctx context.Context) error {
@@ -175,7 +171,7 @@ func (d *daemon) watchConfig(ctx context.Context) error {
 			now := stampOf(d.path)
 			settled := now == before
 			before = now
-			if !settled || now == d.lastSeen || now == (fileStamp{}) {
+			if !settled || now == d.lastSeen || now == "" {
 				continue
 			}
 			d.lastSeen = now

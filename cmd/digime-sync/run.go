@@ -71,6 +71,7 @@ func serve(ctx context.Context, a *app, cfg *Config, seen fileStamp, life *life,
 	g.Go(func() error { return serveControl(ctx, l, controlHandler(d)) })
 	g.Go(func() error { return d.watchConfig(ctx) })
 	g.Go(func() error { return d.run(ctx) })
+	g.Go(func() error { return d.fleet.Run(ctx) })
 	g.Go(func() error { return life.beat(ctx) })
 	err = g.Wait()
 	log.Info("digime-sync has stopped")

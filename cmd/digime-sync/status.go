@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
-	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -16,7 +15,6 @@ import (
 	"unicode"
 
 	"github.com/spf13/cobra"
-	"go.yaml.in/yaml/v3"
 
 	"github.com/digime-sync/digime-sync/store"
 	"github.com/digime-sync/digime-sync/sync/engine"
@@ -71,24 +69,7 @@ func (a *app) status(path string) (s engine.Status, err error) {
 
 // stateDirIn finds the state folder in a configuration that may be bad.
 func stateDirIn(path string) string {
-	var c struct {
-		StateDir string `yaml:"state_dir"`
-	}
-	data, err := os.ReadFile(path)
-	if err == nil {
-		err = yaml.Unmarshal(data, &c)
-	}
-	switch {
-	case err != nil || c.StateDir == "":
-		return defaultStateDir()
-	case filepath.IsAbs(c.StateDir):
-		return c.StateDir
-	}
-	dir, err := filepath.Abs(filepath.Dir(path))
-	if err != nil {
-		return defaultStateDir()
-	}
-	return filepath.Join(dir, c.StateDir)
+	return stateDirOf(path)
 }
 
 func readStatus(cfg *Config, log *slog.Logger, path string) (s engine.Status, err error) {

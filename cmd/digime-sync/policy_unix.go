@@ -1,0 +1,53 @@
+//go:build unix && !darwin
+
+package main
+
+import (
+	"fmt"
+	"os"
+	"syscall"
+)
+
+// Where the policy lies and whose it must be; the tests have their own.
+var (
+	policyDir          = "/etc/digime-sync/policy.d"
+	policyOwner uint32 = 0
+)
+
+// policyLayers reads the policy's files. One that somebody else than root could
+// have written is refused, and the configuration with it.
+func policyLayers() []*layer {
+	list := folderLayers(layerPolicy, policyDir)
+	if len(list) == 0 {
+		return nil
+	}
+	if why := untrusted(policyDir); why != "" {
+		return []*layer{badPolicy(policyDir, "chown root and chmod go-w it", "%s", why)}
+	}
+	for i, l := range list {
+		if why := untrusted(l.file); why != "" {
+			list[i] = badPolicy(l.file, "chown root and chmod go-w it", "%s", why)
+		}
+	}
+	return list
+}
+
+// untrusted says why a file or folder is not root's word, or "".
+func untrusted(path string) string {
+	info, err := os.Lstat(path)
+	if err != nil {
+		return unreadable(err).Text
+	}
+	if !info.Mode().IsRegular() && !info.IsDir() {
+		return "a policy must be a file of its own, not a link"
+	}
+	if s, ok := info.Sys().(*syscall.Stat_t); ok && s.Uid != policyOwner {
+		return fmt.Sprintf("the policy is not believed: its owner is user %d, not root", s.Uid)
+	}
+	if info.Mode().Perm()&0o022 != 0 {
+		return fmt.Sprintf("the policy is not believed: others than root can write it (mode %04o)", info.Mode().Perm())
+	}
+	return ""
+}
+
+func policyStamp() string { return folderStamp(policyDir) }
