@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"os"
 	"syscall"
 	"time"
 
@@ -26,6 +27,8 @@ import (
 //	POST /push    path=…&again  queues these files, waits, answers []engine.FileStatus
 //	POST /release path=…        sends what is held back there, answers []engine.FileStatus
 //	POST /reload                takes the configuration over, answers {}
+//	GET  /state/check           examines the state folder, answers store.Checked
+//	GET  /state/backup          answers a backup of the state folder, a tar file
 //
 // Errors are answered as controlError with status 400.
 type controlError struct {
@@ -72,6 +75,7 @@ func controlHandler(d *daemon) http.Handler {
 	mux.HandleFunc("POST /reload", func(w http.ResponseWriter, r *http.Request) {
 		answer(w, struct{}{}, d.reload(r.Context()))
 	})
+	stateHandlers(mux, d)
 	return mux
 }
 
@@ -143,7 +147,8 @@ func withDaemon(ctx context.Context, cfg *Config, log *slog.Logger, ask func() e
 	}
 }
 
-// ask sends one request to the running daemon and decodes its answer into v;
+// ask sends one request to the running daemon and decodes its answer into v, or
+// writes it there if v is an *os.File;
 // errNoDaemon when none runs.
 func ask(ctx context.Context, stateDir, method, path string, form url.Values, v any) error {
 	client := &http.Client{Transport: &http.Transport{
@@ -177,7 +182,12 @@ func ask(ctx context.Context, stateDir, method, path string, form url.Values, v 
 		}
 		return &cliError{err: errors.New(e.Error), hint: e.Hint, code: e.Code}
 	}
-	if err := json.NewDecoder(resp.Body).Decode(v); err != nil {
+	if f, whole := v.(*os.File); whole {
+		_, err = io.Copy(f, resp.Body)
+	} else {
+		err = json.NewDecoder(resp.Body).Decode(v)
+	}
+	if err != nil {
 		return fmt.Errorf("read the daemon's answer: %w", err)
 	}
 	return nil

@@ -94,7 +94,7 @@ func (a *app) commands() (_ *cobra.Command, ran *bool) {
 	root.PersistentFlags().StringVar(&a.logLevel, "log-level", "", "least important `LEVEL` the log tells: debug, info, warn or error")
 	root.SetUsageTemplate(root.UsageTemplate() + exitCodes)
 	root.AddCommand(a.runCommand(), a.reloadCommand(), a.syncCommand(), a.pushCommand(), a.releaseCommand(), a.statusCommand(), a.checkCommand(),
-		a.authorizeCommand(), a.tokenCommand(), a.readCommand(), a.sandboxCommand(), a.demoCommand())
+		a.authorizeCommand(), a.tokenCommand(), a.readCommand(), a.stateCommand(), a.sandboxCommand(), a.demoCommand())
 	return root, ran
 }
 
@@ -169,6 +169,8 @@ func explain(err error) *cliError {
 		return &cliError{err: err, hint: "digime-sync status", code: exitRunning}
 	case errors.As(err, &usage):
 		return &cliError{err: err, hint: usage.Hint, code: exitError}
+	case errors.Is(err, store.ErrNewer):
+		return &cliError{err: err, hint: "install that version again; the way back: rename state.db, and the copy kept before its upgrade (state.db.v…) to state.db", code: exitConfig}
 	case errors.Is(err, os.ErrPermission):
 		return &cliError{err: err, hint: "run it as the user the service runs as, or as an administrator", code: exitError}
 	default:
