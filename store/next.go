@@ -118,10 +118,12 @@ func (s *Store) ready(lane, path string) (r record, ok bool, err error) {
 }
 
 // dueTime is when the file is due. If the clock was ahead when it was queued or
-// deferred, the time means nothing and the file is due now.
+// deferred, the time means nothing and the file is due now. Only what a folder
+// holds back, which stays queued, may be asked to wait for longer than longestWait.
 func (r *record) dueTime(now time.Time) time.Time {
 	due := time.Unix(0, r.Due)
-	if r.QueuedAt.After(now.Add(clockBack)) || due.After(now.Add(longestWait)) {
+	early := now.Add(clockBack)
+	if r.QueuedAt.After(early) || r.UpdatedAt.After(early) || r.State != Queued && due.After(now.Add(longestWait)) {
 		return now
 	}
 	return due

@@ -157,7 +157,7 @@ func TestQueueOrder(t *testing.T) {
 		t.Fatalf("Lanes = %q", lanes)
 	}
 	f, _, _ := s.Get("/in/00")
-	f.State = Retrying
+	f.State, f.UpdatedAt = Retrying, t0.Add(time.Second)
 	must(t, s.Defer(f, t0.Add(time.Hour)))
 	wantNext(t, s, "alice", "/in/01")
 	var order []string
@@ -243,5 +243,35 @@ func TestStatesThatHaveTheirOwnStep(t *testing.T) {
 		if _, err := s.Enqueue(f, t0); err == nil {
 			t.Errorf("Enqueue accepts a file with %s", name)
 		}
+	}
+}
+
+// A clock that went back after an attempt was deferred leaves no wait behind; a
+// folder may hold files back for longer than any attempt is deferred.
+func TestDueAfterTheClockWentBack(t *testing.T) {
+	s := open(t, t.TempDir())
+	f := file("/in/a", "alice", "one")
+	enqueue(t, s, f, Queued)
+	f, _, _ = s.Get(f.Path)
+	for _, back := range []time.Duration{time.Hour, 365 * 24 * time.Hour} {
+		later := t0.Add(back)
+		f.State, f.UpdatedAt = Retrying, later
+		must(t, s.Defer(f, later.Add(5*time.Minute)))
+		if _, due := next(t, s, "alice", later); !due.Equal(later.Add(5 * time.Minute)) {
+			t.Errorf("before the clock went back %s: due at %v", back, due)
+		}
+		if _, due := next(t, s, "alice", t0); !due.Equal(t0) {
+			t.Errorf("after the clock went back %s: due at %v", back, due)
+		}
+	}
+	f.UpdatedAt = t0
+	must(t, s.Defer(f, t0.Add(365*24*time.Hour)))
+	if _, due := next(t, s, "alice", t0); !due.Equal(t0) {
+		t.Errorf("an attempt a year from now is due at %v", due)
+	}
+	f.State, f.UpdatedAt = Queued, t0.Add(time.Second)
+	must(t, s.Defer(f, t0.Add(100*24*time.Hour)))
+	if _, due := next(t, s, "alice", t0.Add(time.Minute)); !due.Equal(t0.Add(100 * 24 * time.Hour)) {
+		t.Errorf("what is held back for 100 days is due at %v", due)
 	}
 }

@@ -57,6 +57,7 @@ type File struct {
 
 	Attempts int  `json:"attempts,omitzero"`
 	Doubts   int  `json:"doubts,omitzero"`
+	Asked    int  `json:"asked,omitzero"`    // how often its library could not be asked whether it has arrived, in this doubt
 	Begun    bool `json:"begun,omitzero"`    // an attempt began and has no recorded outcome
 	Released bool `json:"released,omitzero"` // the last chunk of that attempt may have left
 	Doubtful bool `json:"doubtful,omitzero"` // delivered, perhaps twice
