@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -41,12 +40,14 @@ type description struct {
 	dest       string          // the destination: kind of push, library, account ids
 }
 
-// describe reads the sidecar as it is now. Its error is a *verdict where a
-// person has to act, fs.ErrNotExist where the file or its sidecar has gone.
-func (e *Engine) describe(folder *Folder, path, sidecarPath string) (description, error) {
+// describe reads the sidecar, which must be the one that settled beside the
+// file: a program that reuses names may put the next person's sidecar there
+// before the next person's file. Its error is a *verdict where a person has to
+// act, fs.ErrNotExist where the file or its sidecar has gone, errMoved where the sidecar is another.
+func (e *Engine) describe(folder *Folder, path, sidecarPath string, settled store.Sig) (description, error) {
 	var side sidecar.Sidecar
 	if sidecarPath != "" {
-		data, err := readSidecar(sidecarPath)
+		data, err := readSidecar(sidecarPath, settled)
 		if err != nil {
 			return description{}, err
 		}
@@ -132,8 +133,8 @@ func checkContent(folder *Folder, path string) error {
 	return err
 }
 
-func readSidecar(path string) ([]byte, error) {
-	f, err := os.Open(path)
+func readSidecar(path string, settled store.Sig) ([]byte, error) {
+	f, err := watcher.Open(path)
 	if errors.Is(err, fs.ErrPermission) {
 		return nil, refused("let the service read it: its owner or an administrator can change its permissions",
 			"the sidecar %s cannot be read: permission denied", filepath.Base(path))
@@ -145,6 +146,9 @@ func readSidecar(path string) ([]byte, error) {
 	data, err := io.ReadAll(io.LimitReader(f, sidecar.MaxSize+1))
 	if err != nil {
 		return nil, fmt.Errorf("read sidecar: %w", err)
+	}
+	if now, err := watcher.Fstat(f); err != nil || store.Sig(now) != settled {
+		return nil, errMoved
 	}
 	return data, nil
 }

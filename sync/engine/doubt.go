@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"slices"
 	"time"
 
@@ -24,9 +25,11 @@ import (
 // service cannot tell a file that comes twice; with a read contract the library
 // can be asked what has arrived.
 const (
-	mostDoubts  = 3               // about one file, then a person decides
-	askPatience = 5 * time.Minute // for all that is asked about one file
-	doubtMargin = 24 * time.Hour  // by which clocks, or a wait for the sidecar, may make a file look older than its place in the queue
+	mostDoubts  = 3                // about one file, then a person decides
+	askPatience = 5 * time.Minute  // for all that is asked about one file
+	mostAsked   = 5                // times that a library which cannot be asked is asked for one file, then it is as the folder says
+	firstAsking = 15 * time.Second // before it is asked again; doubled each time: some four minutes in all
+	doubtMargin = 24 * time.Hour   // by which clocks, or a wait for the sidecar, may make a file look older than its place in the queue
 )
 
 // doubtAfterCrash handles a file whose last push may have been whole when the
@@ -52,6 +55,7 @@ func (p *push) doubt(err error, api *digime.Error) {
 		return
 	}
 	p.file.Doubts++
+	p.file.Asked = 0
 	p.file.Begun, p.file.Released = false, false
 	p.outcome.failed = true
 	asks := e.canAsk(p.folder, p.file)
@@ -116,7 +120,10 @@ func (p *push) settleDoubt(ctx context.Context) bool {
 			p.foundInLibrary(ctx)
 			return true
 		case err != nil:
-			e.Log.Warn("the library could not be asked whether a file in doubt has arrived", e.file(f.Path), "library", f.Library, "err", err)
+			e.Log.Warn("the library could not be asked whether a file in doubt has arrived", e.file(f.Path), "library", f.Library, "err", err, "asked", f.Asked+1)
+			if p.askAgain(err) {
+				return true
+			}
 		default:
 			e.Log.Info("a file in doubt is not in the library", e.file(f.Path), "library", f.Library)
 		}
@@ -126,6 +133,26 @@ func (p *push) settleDoubt(ctx context.Context) bool {
 		return true
 	}
 	return false
+}
+
+// askAgain defers a file whose library could not be asked for it, in passing:
+// that it be sent again, or held, has time until it was asked some times more.
+func (p *push) askAgain(err error) bool {
+	var api *digime.Error
+	var usage *UsageError
+	if errors.As(err, &api) {
+		p.outcome.note(api)
+		if api.Class != digime.Passing && api.Class != digime.Malformed && api.Class != digime.BadAnswer {
+			return false
+		}
+	}
+	if p.file.Asked++; errors.As(err, &usage) || p.file.Asked >= mostAsked {
+		return false
+	}
+	wait := p.engine.asking << (p.file.Asked - 1)
+	p.deferTo(p.file, store.Retrying, inDoubt+"; the library could not be asked for it: "+err.Error(),
+		"nothing to do: the library is asked again", time.Now().Add(wait/2+rand.N(wait/2+1)))
+	return true
 }
 
 // errFound ends the search.
@@ -142,7 +169,7 @@ func (p *push) findInLibrary(ctx context.Context) (bool, error) {
 	}
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(ReadsAtOnce)
-	for _, remote := range candidates(reading.List.Files, p.file.QueuedAt.Add(-doubtMargin)) {
+	for _, remote := range candidates(reading.List.Files, p.engine.queuedFor(p.file, time.Now()).Add(-doubtMargin)) {
 		g.Go(func() error {
 			same, err := p.same(ctx, reading, remote)
 			if same {
@@ -159,6 +186,16 @@ func (p *push) findInLibrary(ctx context.Context) (bool, error) {
 		err = fmt.Errorf("the list of the library is %s: what it does not show may be there", reading.List.State)
 	}
 	return false, err
+}
+
+// queuedFor is when a file was queued by the service's clock. One that was
+// queued in the future was so by a clock that has been set right since.
+func (e *Engine) queuedFor(f store.File, now time.Time) time.Time {
+	queued, server := e.serverTime(f.QueuedAt), e.serverTime(now)
+	if queued.After(server) {
+		return server
+	}
+	return queued
 }
 
 // candidates are the files that may have come at or after a time, the newest

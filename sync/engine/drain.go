@@ -2,11 +2,13 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"time"
 
 	"github.com/digime-sync/digime-sync/store"
+	"github.com/digime-sync/digime-sync/sync/digime"
 	"github.com/digime-sync/digime-sync/watcher"
 )
 
@@ -18,7 +20,9 @@ const lookEvery = 2 * time.Second
 // it ends when nothing more can be pushed now; with only, these paths alone are
 // pushed.
 func (e *Engine) drain(ctx context.Context, once bool, only map[string]bool) error {
-	d := &drainer{engine: e, only: only, lanes: map[string]*lane{}, done: make(chan outcome)}
+	now := time.Now()
+	d := &drainer{engine: e, once: once, only: only, began: now, lanes: map[string]*lane{}, done: make(chan outcome), probed: make(chan error)}
+	e.host.hinted(now)
 	if err := d.recover(); err != nil {
 		return err
 	}
@@ -26,7 +30,7 @@ func (e *Engine) drain(ctx context.Context, once bool, only map[string]bool) err
 	for fault == nil && ctx.Err() == nil {
 		e.beat()
 		fault = d.fill(ctx, time.Now())
-		if fault != nil || once && d.running == 0 {
+		if fault != nil || once && d.running == 0 && !e.host.undecided() {
 			break
 		}
 		fault = d.wait(ctx)
@@ -37,12 +41,19 @@ func (e *Engine) drain(ctx context.Context, once bool, only map[string]bool) err
 			fault = o.fault
 		}
 	}
+	if d.probing {
+		<-d.probed // ended by ctx, too
+		e.host.abandoned()
+	}
 	return fault
 }
 
 // drainer is the state of drain's goroutine.
 type drainer struct {
 	engine  *Engine
+	once    bool
+	began   time.Time
+	clock   clock
 	only    map[string]bool // nil: everything
 	lanes   map[string]*lane
 	order   []string // of the lanes, for taking turns
@@ -51,6 +62,8 @@ type drainer struct {
 	away    map[string]bool // folders that are missing: their files are passed over
 	looked  time.Time
 	done    chan outcome
+	probing bool // of the host; probed tells its end
+	probed  chan error
 }
 
 // recover makes a lane for everything that is queued, and holds those that
@@ -105,8 +118,9 @@ func (d *drainer) lane(name string) *lane {
 // fill starts pushes while there is room, one file of each lane in turn, so
 // that a lane with 10,000 files does not starve one with a single file.
 func (d *drainer) fill(ctx context.Context, now time.Time) error {
+	d.probe(ctx, now)
 	idle := 0
-	for d.running < pushesInAll && idle < len(d.order) && ctx.Err() == nil {
+	for d.engine.host.room(d.running, now) && idle < len(d.order) && ctx.Err() == nil {
 		d.turn = (d.turn + 1) % len(d.order)
 		l := d.lanes[d.order[d.turn]]
 		started, err := d.start(ctx, l, now)
@@ -139,8 +153,50 @@ func (d *drainer) start(ctx context.Context, l *lane, now time.Time) (bool, erro
 	}
 	l.running[f.Path] = true
 	d.running++
-	go func() { d.done <- d.engine.carry(ctx, f) }()
+	round := d.engine.host.trust()
+	go func() {
+		o := d.engine.carry(ctx, f)
+		o.round = round
+		d.done <- o
+	}()
 	return true, nil
+}
+
+// probe asks a host that could not be reached whether it is back, if that is due.
+func (d *drainer) probe(ctx context.Context, now time.Time) {
+	if !d.engine.host.startProbe(now) {
+		return
+	}
+	d.probing = true
+	go func() { d.probed <- d.engine.Client.Reach(ctx) }()
+}
+
+// learnHost takes in what a probe found. What is not a fault of the host, such
+// as a key set that is not where it was, is for the pushes to find out.
+func (d *drainer) learnHost(ctx context.Context, err error, now time.Time) {
+	d.probing = false
+	e := d.engine
+	var api *digime.Error
+	if err != nil && (!errors.As(err, &api) || ctx.Err() != nil) {
+		e.host.abandoned()
+		return
+	}
+	if api != nil && !api.Host {
+		api = nil
+	}
+	before := e.host.outage()
+	hint := ""
+	if api != nil {
+		hint = passingHint(api)
+	}
+	switch news := e.host.probed(api, hint, now); {
+	case !news:
+	case api == nil:
+		e.Log.Info("digi.me answers again", "since", before.Since, "away", wallSince(before.Since, now).Round(time.Second))
+	default:
+		o := e.host.outage()
+		e.Log.Warn("digi.me cannot be reached; nothing is lost, the files wait", "since", o.Since, "why", o.Reason, "next", o.Next)
+	}
 }
 
 // wait blocks until something may have changed for fill.
@@ -153,6 +209,8 @@ func (d *drainer) wait(ctx context.Context) error {
 		return d.look(time.Now())
 	case <-d.engine.signal:
 		d.wake()
+	case err := <-d.probed:
+		d.learnHost(ctx, err, time.Now())
 	case o := <-d.done:
 		d.running--
 		return d.learn(o, time.Now())
@@ -163,6 +221,12 @@ func (d *drainer) wait(ctx context.Context) error {
 // sleep returns how long nothing happens by itself.
 func (d *drainer) sleep(now time.Time) time.Duration {
 	wake := d.looked.Add(lookEvery)
+	if at := d.engine.host.wait(); !at.IsZero() && at.Before(wake) {
+		wake = at
+	}
+	if !d.engine.host.room(d.running, now) {
+		return wake.Sub(now) // an outcome or a look comes before the lanes matter
+	}
 	for _, l := range d.lanes {
 		if at := l.wait(); !at.IsZero() && at.Before(wake) {
 			wake = at
@@ -194,6 +258,14 @@ func (e *Engine) wake(lane string, kick bool) {
 	e.mu.Lock()
 	e.woken[lane] = e.woken[lane] || kick
 	e.mu.Unlock()
+	if kick {
+		e.host.hinted(time.Now())
+	}
+	e.call()
+}
+
+// call makes the drain look around.
+func (e *Engine) call() {
 	select {
 	case e.signal <- struct{}{}:
 	default:
@@ -206,6 +278,15 @@ func (d *drainer) learn(o outcome, now time.Time) error {
 	held, was := l.held, l.held || l.failures > 0
 	l.learn(o, now)
 	e := d.engine
+	switch {
+	case o.unreached != nil:
+		e.host.failed(o.round, o.unreached, passingHint(o.unreached), now)
+		if d.once { // which does not wait
+			e.host.hinted(now)
+		}
+	case o.answers || o.reached:
+		e.host.answered(now)
+	}
 	switch {
 	case o.fault != nil:
 		if err := e.storeFault(o.fault); err != nil {
@@ -230,6 +311,10 @@ func (d *drainer) look(now time.Time) error {
 		return nil
 	}
 	d.looked = now
+	if shift := d.clock.jump(now, now.Sub(d.began)); shift != 0 {
+		d.engine.Log.Info("the clock was set, or the machine has slept", "by", shift.Round(time.Second))
+		d.jumped(shift, now)
+	}
 	d.lookForFolders()
 	for _, l := range d.lanes {
 		if !l.held {
@@ -245,6 +330,21 @@ func (d *drainer) look(now time.Time) error {
 		}
 	}
 	return nil
+}
+
+// jumped goes by the wall's clock again after it has left the timers behind.
+// Pauses run by the timers: what passed of them in sleep is taken off; due times
+// in the store are judged anew. A machine that has woken may have its network back.
+func (d *drainer) jumped(shift time.Duration, now time.Time) {
+	for _, l := range d.lanes {
+		l.next, l.empty = time.Time{}, false
+		if shift > 0 && !l.paused.IsZero() {
+			l.paused = l.paused.Add(-shift)
+		}
+	}
+	if shift > 0 {
+		d.engine.host.hinted(now)
+	}
 }
 
 func (d *drainer) lookForFolders() {

@@ -102,15 +102,18 @@ type Engine struct {
 	folders map[string]*Folder
 	signal  chan struct{} // woken is not empty
 	pause   time.Duration // after the first question about a reading, and after a failed one
-	round   atomic.Int64  // when the main loop last went round, Unix nanoseconds
+	asking  time.Duration // before a library that could not be asked for a file in doubt is asked again
+	host    *host
+	round   atomic.Int64 // when the main loop last went round, Unix nanoseconds
 
 	mu         sync.Mutex
-	running    bool               // by Run: what the watcher says of folders means something
-	woken      map[string]bool    // lanes with something new to push; true: forget their pause
-	unsaved    map[string]unsaved // refreshed, but the vault could not be written yet
-	diverted   map[string]string  // folder → where its notes go instead
-	unfinished map[string]string  // path → why its after-action waits
-	trouble    string             // what stops the whole service, "" when nothing does
+	running    bool                 // by Run: what the watcher says of folders means something
+	woken      map[string]bool      // lanes with something new to push; true: forget their pause
+	unsaved    map[string]unsaved   // refreshed, but the vault could not be written yet
+	refreshed  map[string]time.Time // when each library's token was last renewed, by this process
+	diverted   map[string]string    // folder → where its notes go instead
+	unfinished map[string]string    // path → why its after-action waits
+	trouble    string               // what stops the whole service, "" when nothing does
 }
 
 // New returns an engine that does nothing until Run, Once or Push is called.
@@ -119,8 +122,8 @@ func New(o Options) *Engine {
 		Options: o,
 		folders: map[string]*Folder{},
 		signal:  make(chan struct{}, 1),
-		pause:   firstPause,
-		woken:   map[string]bool{}, unsaved: map[string]unsaved{}, diverted: map[string]string{},
+		pause:   firstPause, asking: firstAsking, host: newHost(),
+		woken: map[string]bool{}, unsaved: map[string]unsaved{}, refreshed: map[string]time.Time{}, diverted: map[string]string{},
 		unfinished: map[string]string{},
 	}
 	for i := range o.Folders {
@@ -131,7 +134,9 @@ func New(o Options) *Engine {
 }
 
 // Run carries files until ctx ends or the store fails. It returns within 5 s
-// of ctx's end, in the middle of uploads too.
+// of ctx's end, in the middle of uploads too, but for one thing: a token refresh
+// that has left is waited for up to 25 s, since its answer may be the only copy
+// of a person's consent; that is logged.
 func (e *Engine) Run(ctx context.Context) error {
 	e.mu.Lock()
 	e.running = true
@@ -179,7 +184,13 @@ func (e *Engine) Once(ctx context.Context) error {
 }
 
 // Rescan looks at a folder's files again, at all folders for "".
-func (e *Engine) Rescan(folder string) { e.watcher.Rescan(folder) }
+// Who asks for that may know that the network is back: a host that cannot be
+// reached is tried at once.
+func (e *Engine) Rescan(folder string) {
+	e.watcher.Rescan(folder)
+	e.host.hinted(time.Now())
+	e.call()
+}
 
 func (e *Engine) watched() []watcher.Folder {
 	var fs []watcher.Folder

@@ -17,6 +17,9 @@ import (
 // failed sorts out what a broken push means, for the file and for its lane.
 func (p *push) failed(err error, api *digime.Error) {
 	f := p.file
+	if api != nil {
+		p.outcome.note(api)
+	}
 	if api != nil && api.Doubt {
 		p.doubt(err, api)
 		return
@@ -45,20 +48,28 @@ func (p *push) failed(err error, api *digime.Error) {
 	}
 }
 
-// malformed handles a request that was called malformed twice, each time with
-// a fresh signature. A wrong clock makes that of every request, so it holds the
-// library, which is tried again every minute; else this file alone is held.
-func (p *push) malformed(f store.File, api *digime.Error) {
+// clockHold holds the library where requests are called malformed because of
+// the clock: a wrong one makes that of every request. It is tried every minute.
+func (p *push) clockHold(f store.File, api *digime.Error) bool {
 	now := time.Now()
 	if skew, ok := p.engine.Client.Skew(); ok && skew.Abs() > clockTolerance {
 		hold := store.Hold{Library: f.Library, Code: api.Code, Message: api.Message, Since: now,
 			Reason: "digi.me refuses requests because of this machine's clock, which is " + clockWords(skew),
 			Hint:   "set this machine's clock; the files go by themselves within a minute then"}
 		p.holdLane(f, hold, now.Add(time.Minute))
+		return true
+	}
+	return false
+}
+
+// malformed handles a request that was called malformed twice, each time with
+// a fresh signature: if that is not the clock, this file alone is held.
+func (p *push) malformed(f store.File, api *digime.Error) {
+	if p.clockHold(f, api) {
 		return
 	}
 	p.outcome.answers = true
-	p.deferTo(f, store.Held, said(api), "check the sidecar; it is tried again in an hour, or with: digime-sync push "+f.Path, now.Add(heldRetry))
+	p.deferTo(f, store.Held, said(api), "check the sidecar; it is tried again in an hour, or with: digime-sync push "+f.Path, time.Now().Add(heldRetry))
 	p.outcome.fault = errors.Join(p.outcome.fault, p.engine.noteOf(f.Path))
 }
 
@@ -102,6 +113,9 @@ func (p *push) laneFailed(f store.File, api *digime.Error) {
 		p.holdFile(f, said(api), "let the person authorize the account at the provider again: "+ConsentHint(f.Library))
 		return
 	}
+	if api.Class == digime.Malformed && p.clockHold(f, api) { // of a refresh
+		return
+	}
 	if hold, ok := e.holdFor(p.desc.library, api); ok {
 		var until time.Time
 		if api.Class != digime.ConsentGone {
@@ -112,7 +126,12 @@ func (p *push) laneFailed(f store.File, api *digime.Error) {
 	}
 	p.outcome.failed = true
 	if api.RetryAfter > 0 {
-		p.outcome.after = now.Add(api.RetryAfter)
+		p.outcome.after = now.Add(spread(api.RetryAfter))
+	}
+	hint := passingHint(api)
+	if api.Code == digime.StatusPending { // with a fresh token, too
+		p.outcome.after = now.Add(pendingRetry)
+		hint = "nothing to do: it is tried again by itself; if it stays so for days, " + ConsentHint(f.Library)
 	}
 	why := api.Code
 	if api.Status == 0 {
@@ -123,7 +142,7 @@ func (p *push) laneFailed(f store.File, api *digime.Error) {
 	if p.outcome.after.After(due) {
 		due = p.outcome.after
 	}
-	p.deferTo(f, store.Retrying, said(api), passingHint(api), due)
+	p.deferTo(f, store.Retrying, said(api), hint, due)
 }
 
 // tokenFailed handles an access token that could not be had: nothing was sent.
@@ -139,6 +158,7 @@ func (p *push) tokenFailed(ctx context.Context, err error) {
 	case ctx.Err() != nil:
 		p.deferTo(f, store.Queued, "", "", time.Now())
 	case errors.As(err, &api):
+		p.outcome.note(api)
 		f.Attempts++
 		f.Code, f.Message = api.Code, api.Message
 		p.laneFailed(f, api)

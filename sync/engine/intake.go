@@ -112,7 +112,7 @@ func (e *Engine) examine(ctx context.Context, f watcher.File, rec *store.File) e
 	if f.Sidecar == "" && !folder.Optional {
 		return waitingForSidecar(f.Path)
 	}
-	d, err := e.describe(folder, f.Path, f.Sidecar)
+	d, err := e.describe(folder, f.Path, f.Sidecar, store.Sig(f.SidecarSig))
 	if d.library.Name != "" {
 		rec.Library = d.library.Name
 	}

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/digime-sync/digime-sync/store"
+	"github.com/digime-sync/digime-sync/sync/digime"
 )
 
 // How many pushes run at a time: of one library, and in all.
@@ -60,6 +61,29 @@ type outcome struct {
 	hold    *store.Hold // it needs a person
 	stamp   string      // with hold: the token's stamp before the push
 	fault   error       // of the store
+
+	reached   bool          // the host has answered, whatever it said
+	unreached *digime.Error // a fault of the host, or of the way to it
+	round     int           // of trust in the host in which the push began
+}
+
+// note takes in what an error of the service says of its host.
+func (o *outcome) note(api *digime.Error) {
+	switch {
+	case api.Host:
+		o.unreached = api
+	case api.Status != 0:
+		o.reached = true
+	}
+}
+
+// spread adds some chance to a time that the service has asked many to wait
+// for, so that they do not all come back in the same second.
+func spread(d time.Duration) time.Duration {
+	if d <= 0 {
+		return 0
+	}
+	return d + rand.N(min(max(d/10, time.Second), lastBackoff))
 }
 
 // learn takes in an outcome.

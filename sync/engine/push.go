@@ -18,10 +18,11 @@ import (
 )
 
 const (
-	answerGrace = 4 * time.Second // for an answer that is on its way when the service stops
-	heldRetry   = time.Hour       // for a file held because the service calls it malformed
-	fileRetry   = 5 * time.Minute // for a file held because of its account at a provider
-	laneRetry   = 2 * time.Minute // for a lane held for a reason that may be mended at the service
+	answerGrace  = 4 * time.Second  // for an answer that is on its way when the service stops
+	heldRetry    = time.Hour        // for a file held because the service calls it malformed
+	fileRetry    = 5 * time.Minute  // for a file held because of its account at a provider
+	laneRetry    = 2 * time.Minute  // for a lane held for a reason that may be mended at the service
+	pendingRetry = 15 * time.Minute // for a postbox that calls all pending: each try costs a refresh
 )
 
 // errStopping breaks off a push that has not let go of its last chunk when the
@@ -70,7 +71,7 @@ func (e *Engine) look(folder *Folder, f store.File) (description, error) {
 	if store.Sig(now) != f.Sig {
 		return description{}, errMoved
 	}
-	return e.describe(folder, f.Path, sidecarPath(f))
+	return e.describe(folder, f.Path, sidecarPath(f), f.SidecarSig)
 }
 
 // lookFailed records why a queued file cannot be pushed as it lies there.
@@ -138,6 +139,9 @@ func (p *push) run(ctx context.Context) {
 	rejected := ""
 	for try := 1; ; try++ {
 		access, err := e.access(ctx, p.desc.library, rejected)
+		if err == nil {
+			err = ctx.Err() // a stop that waited for a refresh sends nothing more
+		}
 		if err == nil {
 			err = p.address(ctx, access)
 		}
@@ -210,7 +214,7 @@ func (p *push) attempt(ctx context.Context, access string) (ok bool, err error) 
 	if _, err := hex.Decode(upload.SHA256[:], []byte(f.SHA256)); err != nil {
 		return false, fmt.Errorf("record of the file: %w", err)
 	}
-	pushCtx, release, done := untilReleased(ctx)
+	pushCtx, release, done := untilLeft(ctx, answerGrace, func() {})
 	defer done()
 	upload.Release = func() error {
 		if !small {
@@ -258,26 +262,28 @@ func (p *push) send(ctx context.Context, access string, u digime.Upload) error {
 	}
 }
 
-// untilReleased returns a context for a push: the stop of the service ends it
-// at once before release was called, and a grace later after: then an answer
-// may be on its way that says whether the file has arrived.
-func untilReleased(ctx context.Context) (_ context.Context, release func() error, done func()) {
-	pushCtx, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
-	var state atomic.Int32 // 0 sending, 1 released, 2 stopped
+// untilLeft returns a context for something that leaves at one moment: the stop
+// of the service ends it at once before left was called, and a grace later
+// after: an answer may be on its way that must not be missed. waits is called
+// when a stop begins to wait for that.
+func untilLeft(ctx context.Context, grace time.Duration, waits func()) (_ context.Context, left func() error, done func()) {
+	graced, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
+	var state atomic.Int32 // 0 here, 1 left, 2 stopped
 	undo := context.AfterFunc(ctx, func() {
 		if state.CompareAndSwap(0, 2) {
 			cancel(errStopping)
 			return
 		}
-		time.AfterFunc(answerGrace, func() { cancel(errStopping) })
+		waits()
+		time.AfterFunc(grace, func() { cancel(errStopping) })
 	})
-	release = func() error {
-		if !state.CompareAndSwap(0, 1) {
+	left = func() error {
+		if !state.CompareAndSwap(0, 1) && state.Load() == 2 {
 			return errStopping
 		}
 		return nil
 	}
-	return pushCtx, release, func() { undo(); cancel(nil) }
+	return graced, left, func() { undo(); cancel(nil) }
 }
 
 // delivered records the success, then does what comes after. doubtful says that

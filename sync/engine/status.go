@@ -21,6 +21,7 @@ type Status struct {
 	Version   string              `json:"version"`
 	Running   bool                `json:"running"`           // a daemon answered
 	Trouble   string              `json:"trouble,omitempty"` // what stops everything
+	Outage    *Outage             `json:"outage,omitempty"`  // the API cannot be reached
 	ClockSkew string              `json:"clock_skew,omitempty"`
 	Files     []FileStatus        `json:"files"`
 	Counts    map[store.State]int `json:"counts"`
@@ -84,13 +85,14 @@ func (e *Engine) Status(prefix string) (Status, error) {
 		return s, fmt.Errorf("read holds: %w", err)
 	}
 	queued := map[string]int{}
+	now := time.Now()
 	e.mu.Lock()
-	s.Trouble = e.trouble
 	unfinished := make(map[string]string, len(e.unfinished))
 	for path, why := range e.unfinished {
 		unfinished[path] = why
 	}
 	e.mu.Unlock()
+	s.Trouble, s.Outage = e.troubled(), e.host.outage()
 	if skew, ok := e.Client.Skew(); ok && skew.Abs() > clockTolerance {
 		s.ClockSkew = clockWords(skew)
 	}
@@ -103,6 +105,7 @@ func (e *Engine) Status(prefix string) (Status, error) {
 		if !below(f.Path, prefix) {
 			return nil
 		}
+		f = waitsForHost(f, s.Outage, now)
 		if h, held := holds[f.Library]; held {
 			f = withHold(f, h)
 		}

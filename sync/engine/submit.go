@@ -155,7 +155,8 @@ func (e *Engine) lookAt(path string) (watcher.File, error) {
 }
 
 // Outcome waits until a submitted file has come to rest, or its attempt has
-// failed in passing. A file in a missing folder is not waited for.
+// failed in passing. A file in a missing folder is not waited for, nor one whose
+// host cannot be reached.
 func (e *Engine) Outcome(ctx context.Context, path string) (store.File, error) {
 	for {
 		f, ok, err := e.Store.Get(path)
@@ -163,7 +164,7 @@ func (e *Engine) Outcome(ctx context.Context, path string) (store.File, error) {
 			return f, fmt.Errorf("look up file: %w", err)
 		}
 		waits := f.State == store.Queued || f.State == store.Pushing
-		if ok && (!waits || e.missing(f.Folder)) {
+		if ok && (!waits || e.missing(f.Folder) || f.State == store.Queued && e.host.settled(time.Now()) != nil) {
 			return e.outcome(path)
 		}
 		select {
@@ -186,6 +187,7 @@ func (e *Engine) outcome(path string) (store.File, error) {
 	if err != nil {
 		return f, fmt.Errorf("read holds: %w", err)
 	}
+	f = waitsForHost(f, e.host.outage(), time.Now())
 	if h, held := holds[f.Library]; held {
 		f = withHold(f, h)
 	}

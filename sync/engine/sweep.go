@@ -58,11 +58,13 @@ func (e *Engine) sweepOnce(now time.Time) error {
 	if err != nil {
 		return err
 	}
+	outage := e.host.outage()
 	return e.Store.Unfinished(func(f store.File) error {
 		if e.takenAway(f) {
 			e.unnote(f)
 			return e.Store.Forget(f.Path)
 		}
+		f = waitsForHost(f, outage, now)
 		if hold, held := holds[f.Library]; held && f.State != store.Waiting && f.State != store.Refused {
 			f = withHold(f, hold)
 		}

@@ -19,6 +19,10 @@ import (
 // than a clock that is a little wrong, shorter than the shortest lifetimes seen.
 const refreshAhead = time.Minute
 
+// refreshGrace is how long a stop waits for the answer to a refresh that has
+// left: it may hold the only copy of a person's consent.
+const refreshGrace = 25 * time.Second
+
 // access returns a library's access token, refreshed where it is about to
 // expire or is the rejected one.
 func (e *Engine) access(ctx context.Context, lib Library, rejected string) (string, error) {
@@ -26,10 +30,24 @@ func (e *Engine) access(ctx context.Context, lib Library, rejected string) (stri
 	if err != nil {
 		return "", err
 	}
-	if usable(tok, rejected, time.Now()) {
+	if e.usable(lib.Name, tok, rejected) {
 		return tok.Access.Value, nil
 	}
-	return e.Refresh(ctx, lib, func(t digime.Token) bool { return !usable(t, rejected, time.Now()) })
+	return e.Refresh(ctx, lib, func(t digime.Token) bool { return !e.usable(lib.Name, t, rejected) })
+}
+
+// usable says whether an access token is good, as far as the clock tells. One
+// that has only just come is, whatever the clock says: a wrong one must not
+// have it renewed before every push.
+func (e *Engine) usable(library string, t digime.Token, rejected string) bool {
+	now := time.Now()
+	e.mu.Lock()
+	came, known := e.refreshed[library]
+	e.mu.Unlock()
+	if known && now.Sub(came) < refreshAhead/2 && t.Access.Value != rejected {
+		return true
+	}
+	return usable(t, rejected, e.serverTime(now))
 }
 
 func usable(t digime.Token, rejected string, now time.Time) bool {
@@ -68,12 +86,15 @@ func (e *Engine) Refresh(ctx context.Context, lib Library, needed func(digime.To
 	if err := failpoint.Hit("refresh.send"); err != nil {
 		return "", fmt.Errorf("save token: %w", err)
 	}
-	graced, done := withGrace(ctx) // a stop must not cost the new token
+	graced, left, done := untilLeft(ctx, refreshGrace, func() {
+		e.Log.Warn("the stop waits for the answer to a token refresh: it may be the only copy of the consent", "library", lib.Name, "at_most", refreshGrace)
+	})
 	defer done()
-	fresh, err := e.Client.Refresh(graced, lib.Contract, old, nil)
+	leaving := func() { _ = left() } // a refresh that comes too late has its context ended
+	fresh, err := e.Client.Refresh(graced, lib.Contract, old, leaving)
 	var api *digime.Error
 	if errors.As(err, &api) && api.Lost {
-		fresh, err = e.Client.Refresh(graced, lib.Contract, old, nil)
+		fresh, err = e.Client.Refresh(graced, lib.Contract, old, leaving)
 	}
 	if err != nil {
 		return "", &refreshError{err: err, stamp: stamp}
@@ -81,6 +102,7 @@ func (e *Engine) Refresh(ctx context.Context, lib Library, needed func(digime.To
 	e.Log.Info("token refreshed", "library", lib.Name, "access_expires", time.Unix(fresh.Access.Expiry, 0))
 	e.mu.Lock()
 	e.unsaved[lib.Name] = unsaved{fresh, stamp}
+	e.refreshed[lib.Name] = time.Now()
 	e.mu.Unlock()
 	if err := failpoint.Hit("refresh.answered"); err != nil {
 		return "", fmt.Errorf("save token: %w", err)
@@ -101,13 +123,6 @@ type refreshError struct {
 
 func (e *refreshError) Error() string { return e.err.Error() }
 func (e *refreshError) Unwrap() error { return e.err }
-
-// withGrace returns a context that outlives ctx by answerGrace.
-func withGrace(ctx context.Context) (_ context.Context, done func()) {
-	graced, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	stop := context.AfterFunc(ctx, func() { time.AfterFunc(answerGrace, cancel) })
-	return graced, func() { stop(); cancel() }
-}
 
 // unsaved is a token that was refreshed while the vault could not be written.
 type unsaved struct {
