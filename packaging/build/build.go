@@ -25,6 +25,7 @@ type build struct {
 	log     io.Writer
 
 	binaries map[string]string // goos/goarch → path, of those built so far
+	docsDir  string            // manual pages and completions, once they are made
 	products []string          // names in out, of what is released
 }
 

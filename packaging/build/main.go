@@ -31,6 +31,12 @@ type target struct {
 // checksums are those of everything before.
 var targets = []target{
 	{"binaries", "the program for six systems, without packages", (*build).allBinaries},
+	{"deb", "packages for Debian and Ubuntu", (*build).deb},
+	{"rpm", "packages for Red Hat, Fedora and SUSE", (*build).rpm},
+	{"archives", "tar.gz and zip", (*build).archives},
+	{"macos", "an unsigned package for macOS, and what build-pkg.sh signs on a Mac", (*build).macos},
+	{"sbom", "what the program is made of, in CycloneDX", (*build).sboms},
+	{"sums", "SHA256SUMS of all that was made in this run", (*build).sums},
 }
 
 func main() {
