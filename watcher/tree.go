@@ -32,7 +32,8 @@ type tree struct {
 	sweep     *sweep
 	swept     bool // the folder was scanned to the end at least once
 	offered   offer
-	lossSaid  bool // the log says that the folder is not there
+	lossSaid  bool      // the log says that the folder is not there
+	began     time.Time // the step under way
 
 	rescan chan struct{}
 	inbox  *inbox
@@ -78,8 +79,9 @@ func (t *tree) loop(ctx context.Context, finished func(now time.Time) bool) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for ctx.Err() == nil {
-		t.hang.enter(time.Now())
-		more := t.work(time.Now())
+		t.began = time.Now()
+		t.hang.enter(t.began)
+		more := t.work(t.began)
 		file, offering := t.head(time.Now())
 		t.hang.leave()
 		if !more && !offering && finished(time.Now()) {
@@ -166,6 +168,11 @@ func (t *tree) observe(f File, now time.Time) {
 	ask := t.settler.news(f, now)
 	t.mu.Unlock()
 	known := ask && t.isKnown(f)
+	if ask && !t.began.IsZero() {
+		// A slow share takes long over a look: stillness counts from when the
+		// file was seen, and ends before it is seen again.
+		now = now.Add(time.Since(t.began))
+	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if known {

@@ -1,0 +1,54 @@
+package engine
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/digime-sync/digime-sync/store"
+)
+
+// Retry tries files now that wait for another attempt, or for a person who has
+// put things right: the file at this path, all below it, or all for "", of one
+// library or of all for "". A refused file is examined anew. What a folder's
+// hold keeps back stays back, and so does what is in doubt: it may have arrived.
+// It returns what it had tried.
+func (e *Engine) Retry(path, library string) ([]store.File, error) {
+	var tried []store.File
+	err := e.Store.Unfinished(func(f store.File) error {
+		if !below(f.Path, path) || library != "" && f.Library != library {
+			return nil
+		}
+		ok, err := e.retryOne(f)
+		if ok {
+			tried = append(tried, f)
+		}
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	for _, f := range tried {
+		if err := e.Store.Audit("tried again by a person", f); err != nil {
+			return nil, err
+		}
+	}
+	return tried, nil
+}
+
+// retryOne says whether there was something to try.
+func (e *Engine) retryOne(f store.File) (bool, error) {
+	switch {
+	case f.State == store.Held && f.Doubts > 0:
+		return false, nil
+	case f.State == store.Queued && f.Attempts == 0 && f.NextAttempt.After(time.Now()): // the folder's hold
+		return false, nil
+	case f.State == store.Refused || f.State == store.Waiting:
+		f.Sig = store.Sig{} // not known any more as it lies there: it settles again, and is examined
+		if err := e.Store.Put(f); err != nil {
+			return false, fmt.Errorf("retry file: %w", err)
+		}
+		e.watcher.Rescan(f.Folder)
+		return true, nil
+	}
+	return e.sendNow(f.Path)
+}
