@@ -24,6 +24,7 @@
 //	after.1      path                              the file's after-action is still to do
 //	open.1       path                              the file is neither delivered, duplicate nor ignored
 //	holds.1      library                           Hold
+//	doubt.1      as in delivered.1                 path of which it is in doubt whether it arrived
 //
 // Numbers are big-endian. A value is a version byte, the state's byte (files.1
 // only, else 0), a CRC-32C over bucket, key and value, and then JSON or the

@@ -112,6 +112,7 @@ func (s *Store) ready(lane, path string) (r record, ok bool, err error) {
 		}
 		other, err := t.text(pushingBucket, contentKey(r.Dest, r.SHA256))
 		ok = r.queued() && r.Library == lane && (other == "" || other == path)
+		t.inherit(&r)
 		return err
 	})
 	return r, ok, err

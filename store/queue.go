@@ -141,6 +141,7 @@ func (t *txn) begin(r *record, now time.Time, released bool) (ok bool, err error
 	if other != "" && other != r.Path {
 		return false, ErrSameContent
 	}
+	t.inherit(r)
 	r.State, r.UpdatedAt = Pushing, now.UTC()
 	r.Begun, r.Released = true, released
 	r.Attempts++

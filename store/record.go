@@ -24,6 +24,7 @@ var (
 	afterBucket     = []byte("after.1")
 	openBucket      = []byte("open.1")
 	holdsBucket     = []byte("holds.1")
+	doubtBucket     = []byte("doubt.1")
 
 	sealedBuckets = [][]byte{filesBucket, deliveredBucket, queueBucket, pushingBucket, afterBucket, openBucket, holdsBucket}
 

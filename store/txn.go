@@ -91,6 +91,9 @@ func (t *txn) putDelivery(key []byte, d delivery) error {
 	if err != nil {
 		return err
 	}
+	if err := t.endDoubt(key); err != nil {
+		return err
+	}
 	return t.put(deliveredBucket, key, v)
 }
 
@@ -101,6 +104,9 @@ func (t *txn) save(old, r *record) error {
 		if err := t.unlink(old); err != nil {
 			return err
 		}
+	}
+	if err := t.keepDoubt(old, r); err != nil {
+		return err
 	}
 	if r == nil {
 		return t.del(filesBucket, []byte(old.Path))
