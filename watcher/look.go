@@ -70,7 +70,7 @@ func (t *tree) lookAt(v *view, name string, op fsnotify.Op, now time.Time) {
 		return
 	}
 	v.looked[name] = true
-	m, err := stat(v.path(name), false)
+	m, err := v.stat(name)
 	switch {
 	case err != nil && !absent(err):
 		return // the settler or the next scan comes back to it
@@ -121,7 +121,7 @@ func (t *tree) enter(v *view, name string, op fsnotify.Op) {
 func (t *tree) lookAtSidecar(v *view, name string, now time.Time) {
 	v.looked[name] = true
 	file := name[:len(name)-len(sidecar.Suffix)]
-	if m, err := stat(v.path(file), false); err == nil && !m.mode.IsDir() && t.filter.file(v.relName(file)) == "" {
+	if m, err := v.stat(file); err == nil && !m.mode.IsDir() && t.filter.file(v.relName(file)) == "" {
 		t.forget(v.path(name))
 		t.lookAt(v, file, 0, now)
 		return
@@ -158,7 +158,7 @@ func (t *tree) lookAtKin(v *view, name string, now time.Time) {
 		if v.looked[kin] || !sidecar.Is(kin) {
 			continue
 		}
-		if _, err := stat(v.path(kin), false); err == nil {
+		if _, err := v.stat(kin); err == nil {
 			t.lookAtSidecar(v, kin, now)
 		}
 	}

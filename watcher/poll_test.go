@@ -137,6 +137,7 @@ func TestFileThatChangesInLineIsWithdrawn(t *testing.T) {
 		if f := receive(t, w); f.Sig.Size != 2 {
 			t.Errorf("size %d, want 2", f.Sig.Size)
 		}
+		synctest.Wait() // the watcher has noted that it was taken
 		if slices.Contains(w.Settling(), path) {
 			t.Error("settling after it was taken")
 		}

@@ -86,11 +86,21 @@ func (v *view) list() error {
 	return nil
 }
 
+// stat reads the metadata of the entry of exactly this name. Where a system finds
+// Report.pdf under REPORT.PDF too, the second is no file: it would be a twin of the first.
+func (v *view) stat(name string) (meta, error) {
+	m, err := stat(v.path(name), false)
+	if err == nil && !spelled(v.path(name)) {
+		return meta{}, &fs.PathError{Op: "stat", Path: v.path(name), Err: fs.ErrNotExist}
+	}
+	return m, err
+}
+
 // sidecarOf names the sidecar of a file, "" when it has none. The exact name
 // is tried first, which needs no listing.
 func (v *view) sidecarOf(name string) (string, error) {
 	if !v.listed {
-		if m, err := stat(v.path(name+sidecar.Suffix), false); err == nil && !m.mode.IsDir() {
+		if m, err := v.stat(name + sidecar.Suffix); err == nil && !m.mode.IsDir() {
 			return name + sidecar.Suffix, nil
 		}
 		if err := v.list(); err != nil {

@@ -3,6 +3,8 @@ package watcher
 import (
 	"io/fs"
 	"os"
+	"path/filepath"
+	"slices"
 
 	"golang.org/x/sys/unix"
 )
@@ -31,6 +33,18 @@ func volumeOf(path string) (volume, error) {
 		remote:    st.Flags&unix.MNT_LOCAL == 0,
 		renumbers: name == "msdos" || name == "exfat" || name == "macfuse",
 	}, nil
+}
+
+// spelled says whether the entry at path has exactly this name, which only a
+// listing tells. Where it is asked, eventsLimit keeps folders small.
+func spelled(path string) bool {
+	f, err := os.Open(filepath.Dir(path))
+	if err != nil {
+		return true // nothing is known against it
+	}
+	defer func() { _ = f.Close() }()
+	names, err := f.Readdirnames(-1)
+	return err != nil || slices.Contains(names, filepath.Base(path))
 }
 
 // Open opens a file for reading. Darwin cannot tell whether somebody is still

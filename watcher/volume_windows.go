@@ -103,15 +103,35 @@ func identity(path string) (id string, mount bool, err error) {
 		return "", false, &fs.PathError{Op: "stat", Path: path, Err: err}
 	}
 	if info.FileAttributes&windows.FILE_ATTRIBUTE_DIRECTORY == 0 {
-		return "", false, &fs.PathError{Op: "stat", Path: path, Err: syscall.ENOTDIR}
+		return "", false, &fs.PathError{Op: "stat", Path: path, Err: errNoFolder}
 	}
 	return fmt.Sprintf("%x:%x:%x", info.VolumeSerialNumber, info.FileIndexHigh, info.FileIndexLow), false, nil
 }
 
+// errNoFolder is not syscall.ENOTDIR, which is ERROR_PATH_NOT_FOUND here.
+var errNoFolder = errors.New("it is not a folder")
+
+// spelled says whether the entry at path has exactly this name: a path that
+// differs in case leads to it too.
+func spelled(path string) bool {
+	name, err := windows.UTF16PtrFromString(extended(path))
+	if err != nil {
+		return true // nothing is known against it
+	}
+	var found windows.Win32finddata
+	h, err := windows.FindFirstFile(name, &found)
+	if err != nil {
+		return true
+	}
+	_ = windows.FindClose(h)
+	return windows.UTF16ToString(found.FileName[:]) == filepath.Base(path)
+}
+
 // Open opens a file for reading so that others may rename and delete but not
 // write it. It answers ErrInUse while another program has the file open for writing.
+// Without FILE_FLAG_BACKUP_SEMANTICS a directory would look like a file that is not to be read.
 func Open(path string) (*os.File, error) {
-	h, err := create(path, windows.GENERIC_READ, windows.FILE_SHARE_READ|windows.FILE_SHARE_DELETE, windows.FILE_ATTRIBUTE_NORMAL)
+	h, err := create(path, windows.GENERIC_READ, windows.FILE_SHARE_READ|windows.FILE_SHARE_DELETE, windows.FILE_FLAG_BACKUP_SEMANTICS)
 	if errors.Is(err, windows.ERROR_SHARING_VIOLATION) || errors.Is(err, windows.ERROR_LOCK_VIOLATION) {
 		err = ErrInUse
 	}
