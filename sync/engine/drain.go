@@ -23,13 +23,13 @@ func (e *Engine) drain(ctx context.Context, once bool, only map[string]bool) err
 	now := time.Now()
 	d := &drainer{engine: e, once: once, only: only, began: now, lanes: map[string]*lane{}, done: make(chan outcome), probed: make(chan error)}
 	e.host.hinted(now)
-	if err := d.recover(); err != nil {
+	if err := d.begin(ctx); err != nil {
 		return err
 	}
 	fault := d.look(time.Now())
 	for fault == nil && ctx.Err() == nil {
 		e.beat()
-		fault = d.fill(ctx, time.Now())
+		fault = d.forgive(d.fill(ctx, time.Now()), time.Now())
 		if fault != nil || once && d.running == 0 && !e.host.undecided() {
 			break
 		}

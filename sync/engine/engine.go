@@ -13,10 +13,14 @@
 //	sweep    one goroutine keeps error notes true: writes those that are due,
 //	         removes those that are solved, repeats after-actions that failed
 //	consent  one goroutine keeps idle tokens alive, and warns before one ends
+//	guard    one goroutine sees to it that the state folder's files stay in place
 //
 // A fault of one file is written down with that file, a fault of one library
-// holds that library's lane; only a fault of the store ends Run. A store that
-// is full is not such a fault: what could not be written is tried again.
+// holds that library's lane; only a fault of the store ends Run. A disk that is
+// full, read-only or failing is not such a fault: what could not be written is
+// tried again, and an answer of the service is held on to until it is recorded.
+// A disk that has failed (EIO) for ten minutes ends Run after all, for a start
+// that opens everything anew, unless an answer would be lost by that.
 //
 // Left out on purpose: settling (watcher), what a descriptor is (sidecar), how
 // a record lasts (store), how a push looks on the wire (sync/digime).
@@ -31,7 +35,6 @@ import (
 	"path/filepath"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -104,6 +107,7 @@ type Engine struct {
 	pause   time.Duration // after the first question about a reading, and after a failed one
 	asking  time.Duration // before a library that could not be asked for a file in doubt is asked again
 	host    *host
+	answers atomic.Int32 // of the service, that are held on to until they can be recorded
 	round   atomic.Int64 // when the main loop last went round, Unix nanoseconds
 
 	mu         sync.Mutex
@@ -113,7 +117,7 @@ type Engine struct {
 	refreshed  map[string]time.Time // when each library's token was last renewed, by this process
 	diverted   map[string]string    // folder → where its notes go instead
 	unfinished map[string]string    // path → why its after-action waits
-	trouble    string               // what stops the whole service, "" when nothing does
+	trouble    trouble              // what is the matter with the state folder
 }
 
 // New returns an engine that does nothing until Run, Once or Push is called.
@@ -141,10 +145,10 @@ func (e *Engine) Run(ctx context.Context) error {
 	e.mu.Lock()
 	e.running = true
 	e.mu.Unlock()
-	e.tidy()
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return e.watcher.Run(ctx) })
-	for path := range e.folders {
+	for path, folder := range e.folders {
+		g.Go(func() error { e.tidy(ctx, folder); return nil })
 		for range hashersPerFolder {
 			g.Go(func() error { return e.intake(ctx, e.watcher.Files(path)) })
 		}
@@ -152,22 +156,12 @@ func (e *Engine) Run(ctx context.Context) error {
 	g.Go(func() error { return e.drain(ctx, false, nil) })
 	g.Go(func() error { return e.sweep(ctx) })
 	g.Go(func() error { return e.consent(ctx) })
+	g.Go(func() error { return e.guard(ctx) })
 	err := g.Wait()
 	if errors.Is(err, context.Canceled) {
 		return nil
 	}
 	return err
-}
-
-// tidy removes what a killed process left of its own in the watched folders.
-func (e *Engine) tidy() {
-	for path := range e.folders {
-		for _, sub := range []string{"", sentFolder, failedFolder} {
-			if err := store.RemoveTemps(filepath.Join(path, sub)); err != nil {
-				e.Log.Warn("temporary files of a killed process could not be removed", "folder", path, "err", pathless(err))
-			}
-		}
-	}
 }
 
 // Once makes one pass: every file that is ready is pushed, once. Files that
@@ -222,38 +216,4 @@ func (e *Engine) file(path string) slog.Attr {
 	}
 	sum := sha256.Sum256([]byte(path))
 	return slog.String("file", filepath.Base(filepath.Dir(path))+"/#"+hex.EncodeToString(sum[:4]))
-}
-
-// storeFault tells what ends the engine from what it waits out: a disk that is
-// full or may not be written to now is said and tried again.
-func (e *Engine) storeFault(err error) error {
-	if err == nil || !passingDisk(err) {
-		return err
-	}
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if e.trouble == "" {
-		e.Log.Error("the state folder cannot be written to; nothing is lost, but nothing is pushed until it can", "err", err)
-	}
-	e.trouble = "the state folder cannot be written to: " + err.Error()
-	return nil
-}
-
-// storeWorks is called after something was written.
-func (e *Engine) storeWorks() {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if e.trouble != "" {
-		e.Log.Info("the state folder can be written to again")
-	}
-	e.trouble = ""
-}
-
-func passingDisk(err error) bool {
-	for _, e := range []error{store.ErrUnavailable, syscall.ENOSPC, syscall.EDQUOT, syscall.EROFS, syscall.EFBIG} {
-		if errors.Is(err, e) {
-			return true
-		}
-	}
-	return false
 }

@@ -204,7 +204,7 @@ func waitsForHost(f store.File, o *Outage, now time.Time) store.File {
 // troubled is what stops the whole service at the moment, "" when nothing does.
 func (e *Engine) troubled() string {
 	e.mu.Lock()
-	trouble := e.trouble
+	trouble := e.trouble.words(time.Now())
 	e.mu.Unlock()
 	if o := e.host.outage(); trouble == "" && o != nil {
 		return o.words()

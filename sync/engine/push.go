@@ -309,6 +309,8 @@ func (p *push) delivered(ctx context.Context, doubtful bool, reason string) {
 // to the answer: forgotten, it would put the file in doubt. A stop ends that
 // after one more try.
 func (e *Engine) recordDelivery(ctx context.Context, f store.File, now time.Time) error {
+	e.answers.Add(1)
+	defer e.answers.Add(-1)
 	for n, last := 1, false; ; n++ {
 		err := failpoint.Hit("push.record")
 		if err == nil {

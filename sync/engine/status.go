@@ -82,7 +82,7 @@ func (e *Engine) Status(prefix string) (Status, error) {
 	s := Status{Version: e.Version, Files: []FileStatus{}, Libraries: []LibraryStatus{}, Folders: []FolderStatus{}, Counts: map[store.State]int{}}
 	holds, err := e.Store.Holds()
 	if err != nil {
-		return s, fmt.Errorf("read holds: %w", err)
+		return e.cannotRead(s, fmt.Errorf("read holds: %w", err))
 	}
 	queued := map[string]int{}
 	now := time.Now()
@@ -124,7 +124,7 @@ func (e *Engine) Status(prefix string) (Status, error) {
 		return nil
 	})
 	if err != nil {
-		return s, fmt.Errorf("read files: %w", err)
+		return e.cannotRead(s, fmt.Errorf("read files: %w", err))
 	}
 	for _, f := range e.unrecorded(prefix, s.Files) {
 		s.Counts[f.State]++

@@ -32,22 +32,6 @@ func (e *Engine) sweep(ctx context.Context) error {
 	}
 }
 
-// probe finds out whether a store that could not be written to can be, when
-// nothing else does.
-func (e *Engine) probe() error {
-	e.mu.Lock()
-	trouble := e.trouble
-	e.mu.Unlock()
-	if trouble == "" {
-		return nil
-	}
-	if err := e.Store.Audit("state folder works again", store.File{}); err != nil {
-		return err
-	}
-	e.storeWorks()
-	return nil
-}
-
 // sweepOnce finishes what a crash or a full disk left over, writes the notes
 // that are due, and drops what was noted of files that were taken away.
 func (e *Engine) sweepOnce(now time.Time) error {

@@ -1,0 +1,248 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/digime-sync/digime-sync/store"
+)
+
+// The state folder's disk may be full, read-only or failing, and somebody may
+// remove files from it. All that is waited out, said by status and in the log,
+// and mended where it can be.
+const (
+	guardEvery   = 15 * time.Second // how often the state folder's files are looked at
+	mendedShown  = time.Hour        // how long status says what had to be mended
+	faultSaid    = 10 * time.Minute // a disk that fails on and off is logged no more often
+	diskPatience = 10 * time.Minute // of a disk that fails (EIO), until the service ends to be started anew
+	lanePause    = 2 * time.Second  // of all lanes when the queue cannot be read
+)
+
+// trouble is what is the matter with the state folder.
+type trouble struct {
+	disk     string    // it cannot be written to: why
+	said     time.Time // when that was last logged
+	open     bool      // its end is to be logged too
+	failing  time.Time // since when the disk has failed (EIO), without one success
+	guard    string    // its files are not as they must be: what a person must do
+	mended   string    // what was put right
+	mendedAt time.Time
+}
+
+// words is what status says of it.
+func (t *trouble) words(now time.Time) string {
+	var all []string
+	if t.disk != "" {
+		all = append(all, "the state folder cannot be written to: "+t.disk)
+	}
+	if t.guard != "" {
+		all = append(all, t.guard)
+	}
+	if t.mended != "" && now.Sub(t.mendedAt) < mendedShown {
+		all = append(all, t.mendedAt.Local().Format("15:04")+": "+t.mended+"; find out who did that")
+	}
+	return strings.Join(all, "; ")
+}
+
+// storeFault tells what ends the engine from what it waits out: a disk that is
+// full, fails or may not be written to now is said and tried again. One that has
+// failed for long ends the engine after all, for a start that opens all files
+// anew and mends what it finds damaged; but not while an answer of the service
+// is held on to, which would be lost by that.
+func (e *Engine) storeFault(err error) error {
+	if err == nil || !passingDisk(err) {
+		return err
+	}
+	now := time.Now()
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	t := &e.trouble
+	if t.disk == "" && now.Sub(t.said) > faultSaid {
+		e.Log.Error("the state folder cannot be written to; nothing is lost, but nothing is pushed until it can", "err", err)
+		t.said, t.open = now, true
+	}
+	t.disk = err.Error()
+	if !errors.Is(err, syscall.EIO) {
+		return nil
+	}
+	if t.failing.IsZero() {
+		t.failing = now
+	}
+	if now.Sub(t.failing) < diskPatience || e.answers.Load() > 0 {
+		return nil
+	}
+	return fmt.Errorf("the disk of the state folder has failed for %s, the service ends to be started anew: %w", diskPatience, err)
+}
+
+// storeWorks is called after something was written.
+func (e *Engine) storeWorks() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	t := &e.trouble
+	if t.open {
+		e.Log.Info("the state folder can be written to again")
+	}
+	t.disk, t.open, t.failing = "", false, time.Time{}
+}
+
+func passingDisk(err error) bool {
+	for _, e := range []error{store.ErrUnavailable, syscall.ENOSPC, syscall.EDQUOT, syscall.EROFS, syscall.EFBIG, syscall.EIO} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
+}
+
+// probe finds out whether a store that could not be written to can be, when
+// nothing else does.
+func (e *Engine) probe() error {
+	e.mu.Lock()
+	works := e.trouble.disk == ""
+	e.mu.Unlock()
+	if works {
+		return nil
+	}
+	if err := e.Store.Audit("state folder works again", store.File{}); err != nil {
+		return err
+	}
+	e.storeWorks()
+	return nil
+}
+
+// guard looks after the files of the state folder until ctx ends.
+func (e *Engine) guard(ctx context.Context) error {
+	for {
+		if err := e.guardOnce(time.Now()); err != nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(guardEvery):
+		}
+	}
+}
+
+// guardOnce has store and vault put back what was deleted or damaged under
+// them. Its error is one that only a new start mends.
+func (e *Engine) guardOnce(now time.Time) error {
+	did, err := e.Store.Mend()
+	tokens, tokenErr := e.Vault.Mend()
+	did = append(did, tokens...)
+	var damaged *store.DamagedError
+	var locked *store.LockedError
+	if errors.As(err, &damaged) || errors.As(err, &locked) {
+		return err
+	}
+	said := ""
+	if fault := errors.Join(err, tokenErr); fault != nil {
+		said = "the state folder is not as it must be: " + strings.ReplaceAll(fault.Error(), "\n", "; ")
+	}
+	e.mu.Lock()
+	t := &e.trouble
+	if said != t.guard && said != "" {
+		e.Log.Error("the state folder is not as it must be", "err", said)
+	}
+	if said == "" && t.guard != "" {
+		e.Log.Info("the state folder is as it must be again")
+	}
+	t.guard = said
+	if len(did) > 0 {
+		t.mended, t.mendedAt = strings.Join(did, "; "), now
+	}
+	e.mu.Unlock()
+	for _, what := range did {
+		e.Log.Error("something in the state folder was deleted or damaged, and was put back", "what", what)
+		if err := e.Store.Audit("state mended", store.File{Reason: what}); err != nil {
+			return e.storeFault(err)
+		}
+	}
+	return nil
+}
+
+// forgive passes over what the disk will mend, with a pause for all lanes.
+func (d *drainer) forgive(err error, now time.Time) error {
+	if err == nil || d.once {
+		return err
+	}
+	if fault := d.engine.storeFault(err); fault != nil {
+		return fault
+	}
+	for _, l := range d.lanes {
+		if until := now.Add(lanePause); l.paused.Before(until) {
+			l.paused = until
+		}
+	}
+	return nil
+}
+
+// begin recovers the queues, again and again while they cannot be read.
+func (d *drainer) begin(ctx context.Context) error {
+	for {
+		err := d.recover()
+		if err == nil {
+			return nil
+		}
+		if err := d.forgive(err, time.Now()); err != nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(lanePause):
+		}
+	}
+}
+
+// cannotRead makes of a status that could not be read one that says why.
+func (e *Engine) cannotRead(s Status, err error) (Status, error) {
+	if fault := e.storeFault(err); fault != nil {
+		return s, err
+	}
+	s.Trouble, s.Folders = e.troubled(), e.folderStatus()
+	return s, nil
+}
+
+// tidy removes what a killed process left of its own in the watched folders,
+// each in its own time: a share that hangs holds up nothing, and is not waited
+// for when ctx ends.
+func (e *Engine) tidy(ctx context.Context, folder *Folder) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		e.tidyBelow(ctx, folder)
+	}()
+	select {
+	case <-done:
+	case <-ctx.Done():
+	}
+}
+
+func (e *Engine) tidyBelow(ctx context.Context, folder *Folder) {
+	err := filepath.WalkDir(folder.Path, func(path string, d fs.DirEntry, err error) error {
+		switch {
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case err != nil || !d.IsDir():
+			return nil // what cannot be read, the watcher says
+		}
+		if err := store.RemoveTemps(path); err != nil {
+			e.Log.Warn("temporary files of a killed process could not be removed", "folder", folder.Path, "err", pathless(err))
+		}
+		own := d.Name() == sentFolder || d.Name() == failedFolder
+		if path != folder.Path && !folder.Recursive && !own {
+			return fs.SkipDir
+		}
+		return nil
+	})
+	if err != nil && ctx.Err() == nil {
+		e.Log.Warn("temporary files of a killed process could not be looked for", "folder", folder.Path, "err", pathless(err))
+	}
+}
