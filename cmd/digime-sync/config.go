@@ -248,13 +248,19 @@ func (e *ConfigError) Unwrap() error { return e.err }
 // DefaultConfigPath is where the configuration is looked for when nothing else
 // is said: the system's place for it, for root and for other users.
 func DefaultConfigPath() string {
-	config, _ := systemPaths(runtime.GOOS, os.Geteuid() == 0, os.Getenv)
+	config, _ := systemPaths(runtime.GOOS, ofTheSystem(), os.Getenv)
 	return config
 }
 
 func defaultStateDir() string {
-	_, state := systemPaths(runtime.GOOS, os.Geteuid() == 0, os.Getenv)
+	_, state := systemPaths(runtime.GOOS, ofTheSystem(), os.Getenv)
 	return state
+}
+
+// ofTheSystem says whether this is root, or the service: it has an account of its
+// own, and root's places.
+func ofTheSystem() bool {
+	return os.Geteuid() == 0 || underLaunchd() || os.Getenv("STATE_DIRECTORY") == "/var/lib/digime-sync"
 }
 
 // systemPaths follows the XDG base directories on Linux and its like, and the

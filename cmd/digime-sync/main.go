@@ -15,7 +15,6 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
-	"runtime/debug"
 	"strings"
 	"syscall"
 
@@ -24,9 +23,6 @@ import (
 	"github.com/digime-sync/digime-sync/store"
 	"github.com/digime-sync/digime-sync/sync/engine"
 )
-
-// version is the release; the build sets it.
-var version = "0.1.0-dev"
 
 // Exit codes, the same for every command.
 const (
@@ -84,7 +80,7 @@ func (a *app) commands() (_ *cobra.Command, ran *bool) {
 		Short: "Push files dropped into folders into people's digi.me libraries",
 		Long: "digime-sync watches folders. A file dropped there, with a sidecar FILE.meta.json beside it,\n" +
 			"is pushed once into the right person's digi.me library, and what became of it is said\nwhere it was dropped.",
-		Version:           version + commit(),
+		Version:           built().String(),
 		SilenceErrors:     true,
 		SilenceUsage:      true,
 		PersistentPreRun:  func(*cobra.Command, []string) { *ran = true },
@@ -94,21 +90,9 @@ func (a *app) commands() (_ *cobra.Command, ran *bool) {
 	root.PersistentFlags().StringVar(&a.logLevel, "log-level", "", "least important `LEVEL` the log tells: debug, info, warn or error")
 	root.SetUsageTemplate(root.UsageTemplate() + exitCodes)
 	root.AddCommand(a.runCommand(), a.reloadCommand(), a.syncCommand(), a.pushCommand(), a.releaseCommand(), a.statusCommand(), a.checkCommand(),
-		a.authorizeCommand(), a.tokenCommand(), a.readCommand(), a.stateCommand(), a.sandboxCommand(), a.demoCommand())
+		a.authorizeCommand(), a.tokenCommand(), a.readCommand(), a.stateCommand(), a.serviceCommand(), a.versionCommand(), a.sandboxCommand(), a.demoCommand())
+	root.AddCommand(a.fleetCommand(), a.enrolCommand())
 	return root, ran
-}
-
-func commit() string {
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return ""
-	}
-	for _, s := range info.Settings {
-		if s.Key == "vcs.revision" && len(s.Value) > 12 {
-			return " (" + s.Value[:12] + ")"
-		}
-	}
-	return ""
 }
 
 // cliError is an error with what to type next and its exit code.
@@ -135,6 +119,9 @@ func (a *app) report(err error) int {
 	}
 	if errors.Is(err, errHeld) {
 		return exitHeld
+	}
+	if errors.Is(err, errNotRunning) {
+		return exitError
 	}
 	e := explain(err)
 	for i, line := range strings.Split(strings.TrimRight(e.err.Error(), "\n"), "\n") {
@@ -188,7 +175,7 @@ func (a *app) logger(level string) (*slog.Logger, error) {
 	if err := l.UnmarshalText([]byte(level)); err != nil {
 		return nil, failure(exitUsage, "--log-level debug|info|warn|error", "unknown log level %q", level)
 	}
-	log := slog.New(slog.NewTextHandler(a.err, &slog.HandlerOptions{Level: l}))
+	log := slog.New(withEvents(slog.NewTextHandler(a.err, &slog.HandlerOptions{Level: l})))
 	slog.SetDefault(log)
 	return log, nil
 }

@@ -16,9 +16,6 @@ import (
 // serviceName is the name the service manager knows the daemon by.
 const serviceName = "digime-sync"
 
-// serviceAccount is who the service is on Windows: its own virtual account.
-const serviceAccount = `NT SERVICE\` + serviceName
-
 // stopWait bounds how long a stop waits for serve. That ends within 5 s, but for
 // one case: while the answer to a token's renewal is under way, the consent hangs
 // on it, and 25 s are worth it. systemd and launchd allow 45 s; Windows gives a

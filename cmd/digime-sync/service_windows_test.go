@@ -33,9 +33,9 @@ func TestWindowsServiceChild(t *testing.T) {
 	}
 }
 
-// startService installs this test binary as a service of its own, starts it, and
+// startTestService installs this test binary as a service of its own, starts it, and
 // returns it with the file it writes to.
-func startService(t *testing.T, how string) (s *mgr.Service, said string) {
+func startTestService(t *testing.T, how string) (s *mgr.Service, said string) {
 	t.Helper()
 	m, err := mgr.Connect()
 	if errors.Is(err, windows.ERROR_ACCESS_DENIED) {
@@ -91,7 +91,7 @@ func reach(t *testing.T, s *mgr.Service, want svc.State) svc.Status {
 func TestWindowsServiceStops(t *testing.T) {
 	for _, how := range []string{"wait", "trip"} { // an error on the way down must not have it restarted
 		t.Run(how, func(t *testing.T) {
-			s, said := startService(t, how)
+			s, said := startTestService(t, how)
 			reach(t, s, svc.Running)
 			if _, err := s.Control(svc.Stop); err != nil {
 				t.Fatal(err)
@@ -110,7 +110,7 @@ func TestWindowsServiceStops(t *testing.T) {
 // The manager sees a service that ends by itself as crashed, which is what its
 // recovery actions are for.
 func TestWindowsServiceFails(t *testing.T) {
-	s, said := startService(t, "fail")
+	s, said := startTestService(t, "fail")
 	status := reach(t, s, svc.Stopped)
 	if got, want := windows.Errno(status.Win32ExitCode), windows.ERROR_PROCESS_ABORTED; got != want {
 		t.Errorf("the manager sees exit code %d, want %d", got, want)

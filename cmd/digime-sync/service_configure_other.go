@@ -1,0 +1,11 @@
+//go:build !linux
+
+package main
+
+import "fmt"
+
+// serviceConfigure has nothing to do: only systemd keeps the service in.
+func (a *app) serviceConfigure() error {
+	fmt.Fprintln(a.out, "nothing to configure: the service may touch what its account may")
+	return nil
+}
