@@ -27,7 +27,7 @@ type Config struct {
 	ApplicationID string `yaml:"application_id" need:"yes"`
 	// Where the database, the tokens and the audit log are kept. The default is
 	// the system's place for that: as root on Linux /var/lib/digime-sync.
-	StateDir string `yaml:"state_dir" text:"path"`
+	StateDir string `yaml:"state_dir" text:"path" local:"yes"`
 	// Where the digi.me API is, and the way there.
 	API APIConfig `yaml:"api"`
 	// The contracts with digi.me, each under a name of your choice.

@@ -351,3 +351,8 @@ func FuzzLoadConfig(f *testing.F) {
 		}
 	})
 }
+
+// testKeyPEM is a private key that a contract can have.
+func testKeyPEM() string {
+	return pemText("RSA PRIVATE KEY", x509.MarshalPKCS1PrivateKey(configKeys()[0]))
+}

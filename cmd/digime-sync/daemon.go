@@ -123,6 +123,7 @@ func (d *daemon) reload(ctx context.Context) error {
 		return ctx.Err()
 	}
 	log.Info("configuration taken over", "folders", len(cfg.Folders))
+	d.fleet.LookNow()
 	return nil
 }
 

@@ -50,6 +50,7 @@ type fleetLoop struct {
 	status func() (machineReport, error) // without counts of files
 	counts func(*machineReport) error    // adds them
 	log    *slog.Logger
+	again  chan struct{} // somebody wants a look now
 
 	failures int    // only Run's, as the next
 	reported string // the trouble that was last reported
@@ -90,20 +91,31 @@ func (f *fleetLoop) Run(ctx context.Context) error {
 	defer look.Stop()
 	trouble := time.NewTicker(troubleLook)
 	defer trouble.Stop()
-	f.enrol()
+	f.enrol() // what was left when the process died is done before anything is renewed
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
+		case <-f.again:
 		case <-look.C:
-			f.fetch(ctx)
-			f.enrol()
-			f.report(ctx, true)
-			cfg := f.config()
-			look.Reset(nextLook(cfg.ConfigInterval, f.failures, cfg.Waiting != "", rand.Float64()))
 		case <-trouble.C:
 			f.report(ctx, false)
+			continue
 		}
+		f.fetch(ctx)
+		f.enrol()
+		f.report(ctx, true)
+		cfg := f.config()
+		look.Reset(nextLook(cfg.ConfigInterval, f.failures, cfg.Waiting != "", rand.Float64()))
+	}
+}
+
+// LookNow has Run look and report at once, as after a change of the
+// configuration.
+func (f *fleetLoop) LookNow() {
+	select {
+	case f.again <- struct{}{}:
+	default: // it is about to
 	}
 }
 
@@ -212,7 +224,7 @@ func (f *fleetLoop) report(ctx context.Context, always bool) {
 
 // newFleetLoop makes the loop of a daemon.
 func newFleetLoop(d *daemon) *fleetLoop {
-	f := &fleetLoop{path: d.path, config: d.config, vault: d.parts.vault, reload: d.reload, log: slog.Default()}
+	f := &fleetLoop{path: d.path, config: d.config, vault: d.parts.vault, reload: d.reload, log: slog.Default(), again: make(chan struct{}, 1)}
 	f.audit = func(event, reason string) error { return d.parts.store.Audit(event, store.File{Reason: reason}) }
 	f.status = func() (machineReport, error) {
 		cfg := d.config()

@@ -163,7 +163,6 @@ func (a *app) fleetFetch() error {
 	}
 	if len(got.Changed) == 0 {
 		fmt.Fprintf(a.out, "nothing new: %s\n", serials(got.Files))
-		return nil
 	}
 	err = ask(ctx, cfg.StateDir, http.MethodPost, "/reload", nil, &struct{}{})
 	if errors.Is(err, errNoDaemon) {

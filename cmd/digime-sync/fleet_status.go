@@ -25,11 +25,11 @@ const (
 
 // machine is one line of fleet status.
 type machine struct {
-	File   string   `json:"file"`
-	Host   string   `json:"host"`
-	Rank   int      `json:"-"`     // the higher, the worse
-	State  string   `json:"state"` // unreadable, silent, trouble or ok
-	Why    []string `json:"why"`
+	File   string         `json:"file"`
+	Host   string         `json:"host"`
+	Rank   int            `json:"-"`     // the higher, the worse
+	State  string         `json:"state"` // unreadable, silent, trouble or ok
+	Why    []string       `json:"why"`
 	Report *machineReport `json:"report"`
 }
 
