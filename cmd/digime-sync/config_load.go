@@ -27,7 +27,12 @@ type configLoader struct {
 	settings map[string]string           // values, as they are written
 	faults   []ConfigFault
 	unread   bool // a layer is not a configuration at all
+	blank    bool // the configuration file is empty, and there is nothing besides
 }
+
+// errNotConfigured is the cause of a *ConfigError when nobody has configured
+// anything yet: the configuration file is as a package has put it there.
+var errNotConfigured = errors.New("nothing is configured yet")
 
 // place is where a key stands.
 type place struct {
@@ -54,12 +59,18 @@ func (l *configLoader) load(layers []*layer) *Config {
 func (l *configLoader) read(layers []*layer) *Config {
 	cfg := &Config{}
 	l.setDefaults(reflect.ValueOf(cfg).Elem())
+	alone := len(layers) == 1
 	for _, l.layer = range layers {
 		for _, f := range l.layer.faults {
 			l.note(f)
 		}
 		root := l.layer.root
-		if root == nil && l.layer.data != nil {
+		switch {
+		case root != nil || l.layer.data == nil:
+		case isEmpty(l.layer.data) && (l.layer.kind != layerMain || !alone):
+			root = emptyRoot()
+		default:
+			l.blank = isEmpty(l.layer.data)
 			root = l.document(l.layer.data)
 		}
 		l.unread = l.unread || root == nil
@@ -91,7 +102,11 @@ func (l *configLoader) err(path string, layers []*layer) error {
 	slices.SortStableFunc(l.faults, func(a, b ConfigFault) int {
 		return cmp.Or(cmp.Compare(order[a.File], order[b.File]), cmp.Compare(a.Line, b.Line))
 	})
-	return &ConfigError{Path: path, Faults: l.faults}
+	e := &ConfigError{Path: path, Faults: l.faults}
+	if l.blank {
+		e.err = errNotConfigured
+	}
+	return e
 }
 
 // note adds a fault of the layer that is read.
@@ -147,9 +162,6 @@ func (l *configLoader) document(data []byte) *yaml.Node {
 	if !utf8.Valid(data) {
 		valid := len(data) - len(bytes.TrimLeftFunc(data, func(r rune) bool { return r != utf8.RuneError }))
 		return whole(1+bytes.Count(data[:valid], []byte("\n")), "save the file as UTF-8", "this is not UTF-8 text")
-	}
-	if l.layer.kind != layerMain && isEmpty(data) {
-		return emptyRoot()
 	}
 	documents, err := parseYAML(data)
 	switch {

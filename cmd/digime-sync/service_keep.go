@@ -36,13 +36,15 @@ const waitEvery = 2 * time.Second
 //
 // A configuration that cannot be run ends it with exit code 78 under systemd,
 // which shows that and starts it no more. Windows and launchd do neither, so
-// there it waits for a better one.
+// there it waits for a better one; as it does everywhere as long as nothing is
+// configured at all, which after an installation is no fault.
 func (a *app) keepServing(ctx context.Context, boot *slog.Logger) error {
 	l := newLife(a.config())
 	for {
 		err := a.serveOnce(ctx, l)
 		var start *startError
-		if !errors.As(err, &start) || ctx.Err() != nil || explain(err).code == exitConfig && !withoutOutput() {
+		final := explain(err).code == exitConfig && !withoutOutput() && !errors.Is(err, errNotConfigured)
+		if !errors.As(err, &start) || ctx.Err() != nil || final {
 			return err
 		}
 		if l.enter(nil, start.err) {
