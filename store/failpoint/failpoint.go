@@ -14,3 +14,7 @@ const PlanEnv = "DIGIME_SYNC_FAILPOINTS"
 
 // LogEnv names the file to which the name of each step is appended as it is hit.
 const LogEnv = "DIGIME_SYNC_FAILPOINT_LOG"
+
+// CountEnv names the file that holds the number of goroutines as of the step that
+// was last hit, for whoever watches a process for hours.
+const CountEnv = "DIGIME_SYNC_GOROUTINES"

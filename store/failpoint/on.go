@@ -5,6 +5,7 @@ package failpoint
 import (
 	"fmt"
 	"os"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -29,6 +30,7 @@ func Hit(name string) error {
 	mu.Lock()
 	defer mu.Unlock()
 	record(name)
+	count()
 	plan, err := os.ReadFile(os.Getenv(PlanEnv))
 	if err != nil {
 		return nil
@@ -95,6 +97,16 @@ func record(name string) {
 	}
 	defer f.Close()
 	if _, err := f.WriteString(name + "\n"); err != nil {
+		panic(err)
+	}
+}
+
+func count() {
+	path := os.Getenv(CountEnv)
+	if path == "" {
+		return
+	}
+	if err := os.WriteFile(path, []byte(strconv.Itoa(runtime.NumGoroutine())), 0o600); err != nil {
 		panic(err)
 	}
 }

@@ -32,3 +32,14 @@ func TestPlanIsFollowedAndReadAnew(t *testing.T) {
 		t.Errorf("after the plan changed: %v, want EIO", err)
 	}
 }
+
+func TestGoroutinesAreCounted(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "count")
+	t.Setenv(CountEnv, path)
+	if err := Hit("a.write"); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := os.ReadFile(path); err != nil || len(n) == 0 || n[0] == '0' {
+		t.Errorf("count %q, %v", n, err)
+	}
+}
