@@ -70,6 +70,7 @@ func (t *tree) lookAt(v *view, name string, op fsnotify.Op, now time.Time) {
 		return
 	}
 	v.looked[name] = true
+	t.hang.enter(time.Now())
 	m, err := v.stat(name)
 	switch {
 	case err != nil && !absent(err):

@@ -29,6 +29,7 @@ type offer struct {
 func (t *tree) head(now time.Time) (File, bool) {
 	t.offered.undecided = false
 	for range offerSlice {
+		t.hang.enter(time.Now())
 		t.mu.Lock()
 		first := t.settler.first()
 		if first == nil {

@@ -69,7 +69,7 @@ func (t *tree) pass(ctx context.Context) error {
 	var deadline time.Time
 	var result error
 	t.loop(ctx, func(now time.Time) bool {
-		status := t.snapshot(now)
+		status := t.snapshot()
 		switch {
 		case t.id == "":
 			result = &FolderError{status}

@@ -246,7 +246,7 @@ func TestHangingFolderStopsNoOther(t *testing.T) {
 		}
 		time.Sleep(time.Minute)
 		s := w.Status()
-		if s[0].State != StateUnreadable || s[1].State != StateOK {
+		if s[0].State != StateHanging || s[1].State != StateOK {
 			t.Errorf("status %+v, want the first to hang", s)
 		}
 		if !said("does not answer") {

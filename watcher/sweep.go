@@ -56,6 +56,7 @@ func (t *tree) sweepSome(now time.Time) {
 			continue
 		}
 		for ; budget > 0 && s.next < len(s.view.names); budget-- {
+			t.hang.enter(time.Now())
 			t.sweepName(s, s.view.names[s.next], now)
 			s.next++
 		}

@@ -162,12 +162,12 @@ func TestUnreadableFolders(t *testing.T) {
 		ctx, cancel := context.WithCancel(context.Background())
 		goAsNobody(t, func() { tree.run(ctx) })
 		time.Sleep(time.Minute)
-		if s := tree.snapshot(time.Now()); s.State != StateUnreadable || !strings.Contains(s.Reason, "permission") {
+		if s := tree.snapshot(); s.State != StateUnreadable || !strings.Contains(s.Reason, "permission") {
 			t.Errorf("status %+v, want unreadable", s)
 		}
 		must(t, os.Chmod(dir, 0o755))
 		time.Sleep(time.Minute)
-		if s := tree.snapshot(time.Now()); s.State != StateOK || !strings.Contains(s.Reason, "patient-x") {
+		if s := tree.snapshot(); s.State != StateOK || !strings.Contains(s.Reason, "patient-x") {
 			t.Errorf("status %+v, want ok but for a subfolder", s)
 		}
 		if !said("subfolders cannot be read") || said("patient-x") {

@@ -189,7 +189,7 @@ func (t *tree) forget(path string) {
 }
 
 // snapshot is the folder's status; one that hangs says so.
-func (t *tree) snapshot(now time.Time) Status {
+func (t *tree) snapshot() Status {
 	t.mu.Lock()
 	s := t.status
 	s.Settling = t.settler.pending
@@ -197,9 +197,8 @@ func (t *tree) snapshot(now time.Time) Status {
 		s.Reason = strings.Trim(t.polled+"; "+t.partial, "; ")
 	}
 	t.mu.Unlock()
-	if d := t.hang.since(now); d > 0 {
-		s.State = StateUnreadable
-		s.Reason = "the folder has not answered for " + d.Round(time.Second).String()
+	if since := t.hang.since(); !since.IsZero() {
+		s.State, s.Reason = StateHanging, HangReason(since)
 	}
 	return s
 }
@@ -216,14 +215,16 @@ type hang struct {
 	said  atomic.Bool
 }
 
+// enter notes that a step begins, or that one under way has come to its next file.
 func (h *hang) enter(now time.Time) { h.began.Store(&now) }
 func (h *hang) leave()              { h.began.Store(nil) }
 
-// since says for how long the folder has hung, 0 when it does not.
-func (h *hang) since(now time.Time) time.Duration {
+// since is when the folder ceased to answer, zero when it has not. What has
+// passed since then is measured, not read off a clock that may be set.
+func (h *hang) since() time.Time {
 	began := h.began.Load()
-	if began == nil || now.Sub(*began) < hangAfter {
-		return 0
+	if began == nil || time.Since(*began) < hangAfter {
+		return time.Time{}
 	}
-	return now.Sub(*began)
+	return *began
 }

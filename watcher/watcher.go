@@ -65,7 +65,7 @@ type File struct {
 // Status is what is known of one folder.
 type Status struct {
 	Path     string
-	State    string // ok, missing or unreadable
+	State    string // ok, missing, unreadable or hanging
 	Watch    string // events or poll; "" before the folder was first found
 	Reason   string // why it is polled, missing or unreadable, in words
 	LastScan time.Time
@@ -78,6 +78,7 @@ const (
 	StateOK         = "ok"
 	StateMissing    = "missing"
 	StateUnreadable = "unreadable"
+	StateHanging    = "hanging" // a call into it has not come back for long
 )
 
 // The ways to watch a folder: Folder.Mode, and Status.Watch but for ModeAuto.
@@ -146,7 +147,7 @@ func (w *Watcher) waitFor(wg *sync.WaitGroup) {
 // sayHanging logs each folder that has begun or ceased to hang.
 func (w *Watcher) sayHanging() {
 	for _, t := range w.trees {
-		switch said, hangs := t.hang.said.Load(), t.hang.since(time.Now()) > 0; {
+		switch said, hangs := t.hang.said.Load(), !t.hang.since().IsZero(); {
 		case hangs && !said:
 			t.log.Warn("folder does not answer")
 			t.hang.said.Store(true)
@@ -183,11 +184,26 @@ func (w *Watcher) Rescan(folder string) {
 	}
 }
 
+// Hangs says whether a folder has ceased to answer.
+func (w *Watcher) Hangs(folder string) bool {
+	for _, t := range w.trees {
+		if t.Path == filepath.Clean(folder) {
+			return !t.hang.since().IsZero()
+		}
+	}
+	return false
+}
+
+// HangReason is the Status.Reason of a folder that has not answered since then.
+func HangReason(since time.Time) string {
+	return "it has not answered since " + since.Local().Format("2006-01-02 15:04:05") + "; look whether its network share or disk works"
+}
+
 // Status says how each folder fares, in the order given to New.
 func (w *Watcher) Status() []Status {
 	all := make([]Status, 0, len(w.trees))
 	for _, t := range w.trees {
-		all = append(all, t.snapshot(time.Now()))
+		all = append(all, t.snapshot())
 	}
 	return all
 }

@@ -47,8 +47,10 @@ func (e *Engine) finish(path string) error {
 	if err != nil || !ok || f.After == "" || f.State != store.Delivered && f.State != store.Duplicate {
 		return err
 	}
-	e.unnote(f)
-	err = e.settleDown(f)
+	err = try(e, f.Folder, f.Path, func() error {
+		e.unnote(f)
+		return e.settleDown(f)
+	})
 	e.sayUnfinished(f, err)
 	if err != nil {
 		return nil
@@ -129,21 +131,23 @@ func same(path string, sig store.Sig) bool {
 	return true
 }
 
+// remove deletes the file, and its sidecar unless that describes another by now.
 func (e *Engine) remove(f store.File) error {
-	if side := sidecarPath(f); side != "" && same(side, f.SidecarSig) && same(f.Path, f.Sig) {
-		defer os.Remove(side)
-	}
-	if !same(f.Path, f.Sig) {
-		return nil
-	}
 	if err := failpoint.Hit("after.delete"); err != nil {
 		return fmt.Errorf("delete file: %w", err)
 	}
-	if err := os.Remove(f.Path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := removeSettled(f.Path, f.Sig); err != nil {
 		return fmt.Errorf("delete file: %w", err)
 	}
 	if err := failpoint.Hit("after.deleted"); err != nil {
 		return fmt.Errorf("delete file: %w", err)
+	}
+	side := sidecarPath(f)
+	if side == "" || exists(f.Path) {
+		return nil
+	}
+	if err := removeSettled(side, f.SidecarSig); err != nil {
+		return fmt.Errorf("delete sidecar: %w", err)
 	}
 	return nil
 }
@@ -208,13 +212,16 @@ func movedSidecar(f store.File, target string, n int) string {
 }
 
 func moveBoth(f store.File, target, side string) error {
+	link, _ := os.Readlink(f.Path) // before same: what same has seen must be what is moved
 	if !same(f.Path, f.Sig) {
 		return nil // gone already, or another content by now
 	}
-	if from := sidecarPath(f); side != "" && same(from, f.SidecarSig) {
+	from, described := sidecarPath(f), false
+	if side != "" && same(from, f.SidecarSig) {
 		if err := store.Move(from, side); err != nil {
 			return fmt.Errorf("move sidecar: %w", err)
 		}
+		described = true
 	}
 	if err := failpoint.Hit("after.sidecar"); err != nil {
 		return fmt.Errorf("move file: %w", err)
@@ -222,7 +229,15 @@ func moveBoth(f store.File, target, side string) error {
 	if err := store.Move(f.Path, target); err != nil {
 		return fmt.Errorf("move file: %w", err)
 	}
-	return nil
+	if stillSame(target, f.Sig, link) {
+		return nil
+	}
+	if described {
+		if err := bringBack(side, from); err != nil {
+			return err
+		}
+	}
+	return bringBack(target, f.Path)
 }
 
 func exists(path string) bool {

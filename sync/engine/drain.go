@@ -9,7 +9,6 @@ import (
 
 	"github.com/digime-sync/digime-sync/store"
 	"github.com/digime-sync/digime-sync/sync/digime"
-	"github.com/digime-sync/digime-sync/watcher"
 )
 
 // lookEvery is how often held lanes are looked at for a new token, and missing
@@ -351,7 +350,7 @@ func (d *drainer) lookForFolders() {
 	before := d.away
 	d.away = map[string]bool{}
 	for _, s := range d.engine.folderStatus() {
-		if s.State == watcher.StateMissing {
+		if isAway(s.State) {
 			d.away[s.Path] = true
 		}
 	}

@@ -110,6 +110,9 @@ type Engine struct {
 	answers atomic.Int32 // of the service, that are held on to until they can be recorded
 	round   atomic.Int64 // when the main loop last went round, Unix nanoseconds
 
+	hangAfter time.Duration // how long a folder may take to answer
+	leave     chan struct{} // closed when Run is to end
+
 	mu         sync.Mutex
 	running    bool                 // by Run: what the watcher says of folders means something
 	woken      map[string]bool      // lanes with something new to push; true: forget their pause
@@ -128,7 +131,7 @@ func New(o Options) *Engine {
 		signal:  make(chan struct{}, 1),
 		pause:   firstPause, asking: firstAsking, host: newHost(),
 		woken: map[string]bool{}, unsaved: map[string]unsaved{}, refreshed: map[string]time.Time{}, diverted: map[string]string{},
-		unfinished: map[string]string{},
+		unfinished: map[string]string{}, hangAfter: hangAfter, leave: make(chan struct{}),
 	}
 	for i := range o.Folders {
 		e.folders[o.Folders[i].Path] = &o.Folders[i]
@@ -146,6 +149,7 @@ func (e *Engine) Run(ctx context.Context) error {
 	e.running = true
 	e.mu.Unlock()
 	g, ctx := errgroup.WithContext(ctx)
+	defer e.leaveWith(ctx)()
 	g.Go(func() error { return e.watcher.Run(ctx) })
 	for path, folder := range e.folders {
 		g.Go(func() error { e.tidy(ctx, folder); return nil })

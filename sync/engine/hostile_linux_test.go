@@ -78,6 +78,11 @@ func TestHostileFolders(t *testing.T) {
 	expected := h.expected()
 	_, err := h.engine.Retry("", "")
 	must(t, err)
+	defer func() {
+		for _, p := range h.lacking(expected) {
+			t.Errorf("%s did not arrive for %s", p.sum, p.user)
+		}
+	}()
 	h.until("every settled file with a good sidecar has arrived", func() bool { return len(h.lacking(expected)) == 0 })
 	h.expected() // all that lies there has stood as it is until now
 	h.judge()

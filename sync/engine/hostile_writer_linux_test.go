@@ -130,14 +130,17 @@ func (w *writer) loseAll() {
 // taken is what becomes of a file that is not there any more: the service took
 // it, which it may once it was delivered or has been moved to Failed.
 func (w *writer) taken(f *held) {
-	p, good := f.pair()
+	_, good := f.pair()
 	f.stand(time.Now())
-	mayGo := w.h.delivered()[p] > 0
+	mayGo := false
+	for p := range w.h.delivered() { // its sidecar may have changed after that
+		mayGo = mayGo || p.sum == sumOf(f.content)
+	}
 	for _, one := range w.inFailed() {
 		mayGo = mayGo || one == sumOf(f.content)
 	}
-	if len(f.content) > 0 && (good || w.folder == filepath.Join(w.h.dir, "bob")) && !mayGo {
-		w.h.t.Errorf("%s vanished, and %s was not delivered for %q", f.path, p.sum, f.user)
+	if len(f.content) > 0 && !mayGo && (good || w.folder == filepath.Join(w.h.dir, "bob")) {
+		w.h.t.Errorf("%s vanished, and %s was not delivered for %q", f.path, sumOf(f.content), f.user)
 	}
 	for key, other := range w.files {
 		if other == f {

@@ -58,15 +58,13 @@ func (e *Engine) take(ctx context.Context, f watcher.File) error {
 }
 
 func (e *Engine) takeOnce(ctx context.Context, f watcher.File) error {
-	rec, err := e.record(f)
-	if err == nil {
-		err = e.examine(ctx, f, &rec)
-	}
+	rec, err := e.examined(ctx, f)
 	var v *verdict
 	switch {
 	case errors.As(err, &v):
 		return e.settleVerdict(rec, v)
-	case errors.Is(err, errMoved), errors.Is(err, watcher.ErrInUse), errors.Is(err, fs.ErrNotExist), errors.Is(err, context.Canceled):
+	case errors.Is(err, errMoved), errors.Is(err, watcher.ErrInUse), errors.Is(err, fs.ErrNotExist), errors.Is(err, context.Canceled),
+		errors.Is(err, errHangs):
 		return nil // the next event or scan brings it again
 	case err != nil:
 		return err
@@ -99,8 +97,26 @@ func (e *Engine) record(f watcher.File) (store.File, error) {
 	return rec, nil
 }
 
-// examine describes and hashes the file into rec.
-func (e *Engine) examine(ctx context.Context, f watcher.File, rec *store.File) error {
+// examined is the file's record, with what examine finds. It keeps nobody
+// waiting for a folder that does not answer.
+func (e *Engine) examined(ctx context.Context, f watcher.File) (store.File, error) {
+	rec, err := e.record(f)
+	if err != nil {
+		return rec, err
+	}
+	found, err := patiently(e, f.Folder, f.Path, func(beat func()) (store.File, error) {
+		own := rec
+		err := e.examine(ctx, f, &own, beat)
+		return own, err
+	})
+	if errors.Is(err, errHangs) {
+		return rec, err
+	}
+	return found, err
+}
+
+// examine describes and hashes the file into rec; beat is told of progress.
+func (e *Engine) examine(ctx context.Context, f watcher.File, rec *store.File, beat func()) error {
 	folder := e.folders[f.Folder]
 	if f.Orphan {
 		return &verdict{state: store.Waiting, reason: "there is no file beside this sidecar yet",
@@ -126,7 +142,7 @@ func (e *Engine) examine(ctx context.Context, f watcher.File, rec *store.File) e
 	if err := checkContent(folder, f.Path); err != nil {
 		return unreadable(err)
 	}
-	rec.SHA256, err = hash(ctx, f)
+	rec.SHA256, err = hash(ctx, f, beat)
 	return unreadable(err)
 }
 
@@ -152,7 +168,7 @@ func unreadable(err error) error {
 	var v *verdict
 	switch {
 	case err == nil, errors.As(err, &v), errors.Is(err, errMoved), errors.Is(err, watcher.ErrInUse),
-		errors.Is(err, fs.ErrNotExist), errors.Is(err, context.Canceled):
+		errors.Is(err, fs.ErrNotExist), errors.Is(err, context.Canceled), errors.Is(err, errHangs):
 		return err
 	}
 	what := "the file"
@@ -168,14 +184,14 @@ func unreadable(err error) error {
 
 // hash returns the content's SHA-256 in hex. A file that is not the one the
 // watcher saw, before or after, is errMoved.
-func hash(ctx context.Context, f watcher.File) (string, error) {
+func hash(ctx context.Context, f watcher.File, beat func()) (string, error) {
 	file, err := watcher.Open(f.Path)
 	if err != nil {
 		return "", err
 	}
 	defer file.Close()
 	h := sha256.New()
-	n, err := io.CopyBuffer(h, &readerWithContext{ctx, file}, make([]byte, 256<<10))
+	n, err := io.CopyBuffer(h, &readerWithContext{ctx, file, beat}, make([]byte, 256<<10))
 	if err != nil {
 		return "", err
 	}
@@ -190,14 +206,16 @@ func hash(ctx context.Context, f watcher.File) (string, error) {
 
 // readerWithContext ends a long read soon after ctx does.
 type readerWithContext struct {
-	ctx context.Context
-	r   io.Reader
+	ctx  context.Context
+	r    io.Reader
+	beat func() // called before each read
 }
 
 func (r *readerWithContext) Read(p []byte) (int, error) {
 	if err := r.ctx.Err(); err != nil {
 		return 0, err
 	}
+	r.beat()
 	return r.r.Read(p)
 }
 
@@ -241,7 +259,9 @@ func (e *Engine) forgetOrphan(rec store.File) error {
 	if err != nil || !known {
 		return err
 	}
-	e.unnote(orphan)
+	if err := try(e, rec.Folder, rec.Path, func() error { e.unnote(orphan); return nil }); err != nil {
+		return err
+	}
 	return e.Store.Forget(path)
 }
 

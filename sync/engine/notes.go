@@ -38,11 +38,17 @@ func noteDue(f store.File, now time.Time) bool {
 // keepNote writes the file's note if one is due, and takes away one that is
 // solved.
 func (e *Engine) keepNote(f store.File, now time.Time) error {
-	if !noteDue(f, now) {
-		e.unnote(f)
-		return nil
+	err := try(e, f.Folder, f.Path, func() error {
+		if !noteDue(f, now) {
+			e.unnote(f)
+			return nil
+		}
+		return e.writeNote(f)
+	})
+	if errors.Is(err, errHangs) {
+		return nil // sweep does it when the folder answers again
 	}
-	return e.writeNote(f)
+	return err
 }
 
 // noteOf writes the note of a file as the store has it.

@@ -64,14 +64,16 @@ func (e *Engine) carry(ctx context.Context, f store.File) outcome {
 // look describes the file as it is now: what lies there must be what was
 // queued, and the sidecar is used as it is at this moment.
 func (e *Engine) look(folder *Folder, f store.File) (description, error) {
-	now, err := watcher.Lstat(f.Path)
-	if err != nil {
-		return description{}, err
-	}
-	if store.Sig(now) != f.Sig {
-		return description{}, errMoved
-	}
-	return e.describe(folder, f.Path, sidecarPath(f), f.SidecarSig)
+	return patiently(e, folder.Path, f.Path, func(func()) (description, error) {
+		now, err := watcher.Lstat(f.Path)
+		if err != nil {
+			return description{}, err
+		}
+		if store.Sig(now) != f.Sig {
+			return description{}, errMoved
+		}
+		return e.describe(folder, f.Path, sidecarPath(f), f.SidecarSig)
+	})
 }
 
 // lookFailed records why a queued file cannot be pushed as it lies there.
@@ -88,7 +90,10 @@ func (e *Engine) lookFailed(folder *Folder, f store.File, err error) error {
 	}
 }
 
-const folderAway = "its folder is missing (unmounted, renamed or deleted)"
+const folderAway = "its folder is missing (unmounted, renamed or deleted) or does not answer"
+
+// isAway says whether a folder in that state can tell nothing of its files.
+func isAway(state string) bool { return state == watcher.StateMissing || state == watcher.StateHanging }
 
 // vanished tells a file that was taken away from a folder that is away.
 func (e *Engine) vanished(folder *Folder, f store.File) error {
@@ -96,12 +101,19 @@ func (e *Engine) vanished(folder *Folder, f store.File) error {
 		f.State = store.Queued
 		return e.Store.Defer(f, time.Now().Add(lookEvery))
 	}
-	if _, err := watcher.Lstat(f.Path); err == nil { // only the sidecar went
+	err := try(e, f.Folder, f.Path, func() error { _, err := watcher.Lstat(f.Path); return err })
+	if errors.Is(err, errHangs) {
+		f.State = store.Queued
+		return e.Store.Defer(f, time.Now().Add(lookEvery))
+	}
+	if err == nil { // only the sidecar went
 		f.Sidecar, f.SidecarSig = "", store.Sig{}
 		return e.settleVerdict(f, waitingForSidecar(f.Path))
 	}
 	e.Log.Info("file was taken away before it was pushed", e.file(f.Path), "library", f.Library)
-	e.unnote(f)
+	if err := e.keepNote(f, time.Time{}); err != nil { // none is due at that time
+		return err
+	}
 	f.State, f.Reason, f.Hint, f.Note = store.Ignored, "it was taken away before it was pushed", "", ""
 	f.UpdatedAt = time.Now()
 	return e.Store.Put(f)
@@ -110,7 +122,7 @@ func (e *Engine) vanished(folder *Folder, f store.File) error {
 // missing says whether a folder is away, with all that is in it.
 func (e *Engine) missing(folder string) bool {
 	for _, s := range e.folderStatus() {
-		if s.Path == folder && s.State == watcher.StateMissing {
+		if s.Path == folder && isAway(s.State) {
 			return true
 		}
 	}
@@ -210,7 +222,7 @@ func (p *push) attempt(ctx context.Context, access string) (ok bool, err error) 
 		return false, err
 	}
 	e, f := p.engine, p.file
-	upload := digime.Upload{Descriptor: p.desc.descriptor, Size: f.Sig.Size, Open: func() (io.ReadCloser, error) { return watcher.Open(f.Path) }}
+	upload := digime.Upload{Descriptor: p.desc.descriptor, Size: f.Sig.Size, Open: func() (io.ReadCloser, error) { return e.openPatiently(f.Folder, f.Path) }}
 	if _, err := hex.Decode(upload.SHA256[:], []byte(f.SHA256)); err != nil {
 		return false, fmt.Errorf("record of the file: %w", err)
 	}

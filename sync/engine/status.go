@@ -99,7 +99,7 @@ func (e *Engine) Status(prefix string) (Status, error) {
 	s.Folders = e.folderStatus()
 	away := map[string]bool{}
 	for _, folder := range s.Folders {
-		away[folder.Path] = folder.State == watcher.StateMissing
+		away[folder.Path] = isAway(folder.State)
 	}
 	err = e.Store.Files(prefix, func(f store.File) error {
 		if !below(f.Path, prefix) {
@@ -110,7 +110,7 @@ func (e *Engine) Status(prefix string) (Status, error) {
 			f = withHold(f, h)
 		}
 		if away[f.Folder] && (f.State == store.Queued || f.State == store.Retrying) {
-			f.Reason, f.Hint = folderAway, "bring the folder back; the file is pushed then"
+			f.Reason, f.Hint = folderAway, "bring the folder back, or what it lies on; the file is pushed then"
 		}
 		if why := unfinished[f.Path]; why != "" {
 			f.Reason, f.Hint = why, "let the service write to the folder; it is tried again by itself"
@@ -159,14 +159,24 @@ func (e *Engine) unrecorded(prefix string, recorded []FileStatus) []FileStatus {
 			return []FileStatus{NewFileStatus(f)}
 		}
 	}
-	if info, err := os.Lstat(prefix); err != nil || info.IsDir() || folder == nil {
+	if folder == nil {
 		return nil
 	}
-	if why := watcher.Excluded(folder.Folder, prefix); why != "" {
+	why, err := patiently(e, folder.Path, prefix, func(func()) (string, error) { return leftOut(folder, prefix) })
+	if err == nil && why != "" {
 		return []FileStatus{{Path: prefix, Folder: folder.Path, State: store.Ignored, Reason: why,
 			Hint: "if it is meant to be pushed, rename it, move it, or change the folder's configuration"}}
 	}
 	return nil
+}
+
+// leftOut says why the file at path is not picked up; "" when it is, and for a folder.
+func leftOut(folder *Folder, path string) (string, error) {
+	info, err := os.Lstat(path)
+	if err != nil || info.IsDir() {
+		return "", err
+	}
+	return watcher.Excluded(folder.Folder, path), nil
 }
 
 // below says whether path is top or lies below it; everything lies below "".
@@ -268,12 +278,21 @@ func expiry(p digime.TokenPart) *time.Time {
 
 func (e *Engine) folderStatus() []FolderStatus {
 	e.mu.Lock()
+	running := e.running
+	e.mu.Unlock()
+	all := e.watcher.Status()
+	for i, s := range all {
+		if !running {
+			all[i] = e.atRest(s.Path)
+		}
+		if since := hangingOf(s.Path).since(); !since.IsZero() {
+			all[i].State, all[i].Reason = watcher.StateHanging, watcher.HangReason(since)
+		}
+	}
+	e.mu.Lock()
 	defer e.mu.Unlock()
 	list := []FolderStatus{}
-	for _, s := range e.watcher.Status() {
-		if !e.running {
-			s = e.atRest(s.Path)
-		}
+	for _, s := range all {
 		list = append(list, FolderStatus{Path: s.Path, State: s.State, Watch: s.Watch, Reason: s.Reason, LastScan: when(s.LastScan),
 			Settling: s.Settling, Ignored: s.Ignored, Notes: e.diverted[s.Path]})
 	}
@@ -283,9 +302,14 @@ func (e *Engine) folderStatus() []FolderStatus {
 // atRest is how a folder stands that nobody watches.
 func (e *Engine) atRest(path string) watcher.Status {
 	s := watcher.Status{Path: path, State: watcher.StateOK}
-	if _, err := os.ReadDir(path); errors.Is(err, fs.ErrNotExist) {
+	began := time.Now()
+	err := try(e, path, path, func() error { _, err := os.ReadDir(path); return err })
+	switch {
+	case errors.Is(err, errHangs):
+		s.State, s.Reason = watcher.StateHanging, watcher.HangReason(began)
+	case errors.Is(err, fs.ErrNotExist):
 		s.State, s.Reason = watcher.StateMissing, "it is not there"
-	} else if err != nil {
+	case err != nil:
 		s.State, s.Reason = watcher.StateUnreadable, err.Error()
 	}
 	return s

@@ -47,20 +47,22 @@ func (e *Engine) Push(ctx context.Context, paths []string, again bool) ([]store.
 // A file that cannot be queued as it lies there is recorded as such; the error
 // is a *UsageError where the path is none of ours.
 func (e *Engine) Submit(ctx context.Context, path string, again bool) error {
-	f, err := e.lookAt(path)
+	f, err := patiently(e, e.folderPath(path), path, func(func()) (watcher.File, error) { return e.lookAt(path) })
+	if errors.Is(err, errHangs) {
+		return folderHangs(path)
+	}
 	if err != nil {
 		return err
 	}
-	rec, err := e.record(f)
-	if err == nil {
-		err = e.examine(ctx, f, &rec)
-	}
+	rec, err := e.examined(ctx, f)
 	var v *verdict
 	switch {
 	case errors.As(err, &v):
 		return e.settleVerdict(rec, v)
 	case errors.Is(err, errMoved), errors.Is(err, watcher.ErrInUse):
 		return &UsageError{Reason: path + " is still being written to", Hint: "wait until the program that writes it has closed it"}
+	case errors.Is(err, errHangs):
+		return folderHangs(path)
 	case err != nil:
 		return err
 	}

@@ -44,19 +44,28 @@ func (e *Engine) sweepOnce(now time.Time) error {
 	}
 	outage := e.host.outage()
 	return e.Store.Unfinished(func(f store.File) error {
-		if e.takenAway(f) {
-			e.unnote(f)
-			return e.Store.Forget(f.Path)
-		}
-		f = waitsForHost(f, outage, now)
+		shown := waitsForHost(f, outage, now)
 		if hold, held := holds[f.Library]; held && f.State != store.Waiting && f.State != store.Refused {
-			f = withHold(f, hold)
+			shown = withHold(shown, hold)
 		}
-		if noteDue(f, now) {
-			return e.writeNote(f)
+		err := try(e, f.Folder, f.Path, func() error { return e.sweepFile(f, shown, now) })
+		if errors.Is(err, errHangs) {
+			return nil // it is there again when the folder answers
 		}
-		return nil
+		return err
 	})
+}
+
+// sweepFile does that for one file, which is shown to people as given.
+func (e *Engine) sweepFile(f, shown store.File, now time.Time) error {
+	if e.takenAway(f) {
+		e.unnote(f)
+		return e.Store.Forget(f.Path)
+	}
+	if noteDue(shown, now) {
+		return e.writeNote(shown)
+	}
+	return nil
 }
 
 // takenAway says whether a person removed a file that rested, waiting or
