@@ -88,6 +88,16 @@ func (s *Store) SetNote(path, note string) error {
 	return s.amend(path, func(f *File) { f.Note = note })
 }
 
+// Unsettle has a file that rests, waiting or refused, taken for one that is not
+// known as it lies there, so that it is examined anew.
+func (s *Store) Unsettle(path string) error {
+	return s.amend(path, func(f *File) {
+		if f.State == Waiting || f.State == Refused {
+			f.Sig = Sig{}
+		}
+	})
+}
+
 // amend changes what does not touch a file's state or place in the queue.
 func (s *Store) amend(path string, change func(*File)) error {
 	return s.commit(func(t *txn) error {
