@@ -60,7 +60,7 @@ func (a *app) check(offline, asJSON bool) error {
 		return a.checkedConfig(err, asJSON)
 	}
 	list := append([]finding{{Check: "configuration", Subject: a.config(), State: checkOK, Message: "it can be run, and its keys can be read"}}, checkLayers(cfg)...)
-	list = append(list, checkState(cfg.StateDir))
+	list = append(append(list, checkState(cfg.StateDir)), a.checkService()...)
 	for _, f := range cfg.folders() {
 		list = append(list, checkFolder(f))
 	}

@@ -9,6 +9,7 @@ import (
 	"os/user"
 	"path/filepath"
 	"strconv"
+	"strings"
 
 	"github.com/digime-sync/digime-sync/store"
 )
@@ -19,11 +20,7 @@ const dropInFile = "/etc/systemd/system/" + unitName + ".d/folders.conf"
 // serviceConfigure writes the drop-in from the configuration. The package calls
 // it before it starts the service, so it does not mind that nothing is
 // configured yet.
-func (a *app) serviceConfigure() error {
-	_, config, err := a.serviceFiles()
-	if err != nil {
-		return err
-	}
+func (a *app) serviceConfigure(config string) error {
 	r, err := reachOf(config)
 	if err != nil {
 		return err
@@ -60,6 +57,28 @@ func (a *app) serviceConfigure() error {
 	}
 	return nil
 }
+
+// unopened says that the configuration names what is not open to the installed
+// service yet; "" when all is, nothing is installed, or this user cannot tell.
+func unopened(config string) string {
+	r, err := reachOf(config)
+	if err != nil {
+		return ""
+	}
+	wanted, err := r.dropIn(realPath)
+	if err != nil || !strings.Contains(wanted, "=") {
+		return ""
+	}
+	_, own := os.Stat(unitFile)
+	have, err := os.ReadFile(dropInFile)
+	if own != nil && packagedUnit() == "" || err != nil && !errors.Is(err, fs.ErrNotExist) || string(have) == wanted {
+		return ""
+	}
+	return "the configuration names folders or keys that are not open to the service yet"
+}
+
+// openHint is how they are opened.
+const openHint = "digime-sync service configure, then digime-sync service restart"
 
 // giveStateDir makes a state folder that is not the unit's, which systemd makes,
 // and gives it to the service.

@@ -5,7 +5,12 @@ package main
 import "fmt"
 
 // serviceConfigure has nothing to do: only systemd keeps the service in.
-func (a *app) serviceConfigure() error {
+func (a *app) serviceConfigure(string) error {
 	fmt.Fprintln(a.out, "nothing to configure: the service may touch what its account may")
 	return nil
 }
+
+// unopened has nothing to say: only systemd keeps the service in.
+func unopened(string) string { return "" }
+
+const openHint = ""

@@ -1,12 +1,16 @@
 package main
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/digime-sync/digime-sync/store"
@@ -27,7 +31,8 @@ type heartbeat struct {
 	Started   time.Time           `json:"started"`
 	Config    string              `json:"config"`
 	State     string              `json:"state"`
-	Reasons   []string            `json:"reasons"`
+	Reasons   []string            `json:"reasons"` // why it is degraded
+	Hint      string              `json:"hint,omitempty"`
 	LastRound *time.Time          `json:"last_round"` // of the main loop
 	Counts    map[store.State]int `json:"counts"`
 }
@@ -74,16 +79,36 @@ func (l *life) heartbeat() heartbeat {
 	d, waits := l.now()
 	switch {
 	case waits != nil:
-		h.Reasons = append(h.Reasons, "it waits: "+waits.Error())
+		h.lacks("it waits: "+waits.Error(), waitingHint(waits))
 	case d == nil:
-		h.Reasons = append(h.Reasons, "it is starting")
+		h.lacks("it is starting", "")
 	default:
 		d.health(&h)
 	}
-	if len(h.Reasons) > 0 {
-		h.State = stateDegraded
-	}
 	return h
+}
+
+// lacks notes why the service does not do all it should, unless that is "".
+func (h *heartbeat) lacks(why, hint string) {
+	if why == "" {
+		return
+	}
+	h.State, h.Reasons, h.Hint = stateDegraded, append(h.Reasons, why), cmp.Or(h.Hint, hint)
+}
+
+// waitingHint says what to do about what the service waits out. It need not be
+// started again for it.
+func waitingHint(err error) string {
+	var locked *store.LockedError
+	switch {
+	case errors.As(err, &locked):
+		return "nothing, if that process ends soon; else end it"
+	case errors.Is(err, fs.ErrPermission):
+		return "give the state folder, with all in it, to the user the service runs as; nothing need be restarted"
+	case errors.Is(err, syscall.EROFS):
+		return openHint
+	}
+	return explain(err).hint
 }
 
 // health adds to a heartbeat how the engine stands.
@@ -93,33 +118,36 @@ func (d *daemon) health(h *heartbeat) {
 	d.mu.Unlock()
 	now, err := e.Health()
 	if err != nil {
-		h.Reasons = append(h.Reasons, err.Error())
+		h.lacks(err.Error(), "")
 	}
 	h.Counts = now.Counts
 	if !now.Round.IsZero() {
 		h.LastRound = &now.Round
 	}
-	if since := now.Round; time.Since(since) > longRound && time.Since(h.Started) > longRound {
-		h.Reasons = append(h.Reasons, "the main loop does not go round")
+	if time.Since(now.Round) > longRound && time.Since(h.Started) > longRound {
+		h.lacks("the main loop does not go round", "digime-sync service restart")
 	}
-	if now.Trouble != "" {
-		h.Reasons = append(h.Reasons, now.Trouble)
-	}
+	h.lacks(now.Trouble, "digime-sync check")
 	if refused != nil {
-		h.Reasons = append(h.Reasons, "the changed configuration was not taken over, the one before still holds: "+refused.Error())
+		h.lacks("the changed configuration was not taken over, the one before still holds: "+refused.Error(), explain(refused).hint)
 	}
-	h.Reasons = append(h.Reasons, folderFaults(now.Folders)...)
+	h.lacks(d.fleet.Trouble(), "digime-sync check")
+	if now.Outage != nil {
+		h.lacks("digi.me cannot be reached since "+now.Outage.Since.Local().Format(time.DateTime)+": "+now.Outage.Reason, now.Outage.Hint)
+	}
+	h.folders(now.Folders)
 }
 
-func folderFaults(folders []engine.FolderStatus) []string {
-	var faults []string
+// folders adds what is the matter with the watched folders.
+func (h *heartbeat) folders(folders []engine.FolderStatus) {
 	for _, f := range folders {
-		if f.State == "" || f.State == watcher.StateOK { // "": not looked at yet
-			continue
+		switch shut := shutOut(f); {
+		case shut != "":
+			h.lacks("folder "+f.Path+" "+shut, openHint)
+		case f.State != "" && f.State != watcher.StateOK: // "": not looked at yet
+			h.lacks("folder "+f.Path+" is "+f.State+because(f.Reason), "digime-sync check")
 		}
-		faults = append(faults, "folder "+f.Path+" is "+f.State+because(f.Reason))
 	}
-	return faults
 }
 
 func because(reason string) string {
