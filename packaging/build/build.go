@@ -23,6 +23,8 @@ type build struct {
 	commit  string    // the commit's full name
 	mtime   time.Time // the one time that results carry, UTC, in seconds
 	log     io.Writer
+	signer  string // a command that signs the file it is given, "" for none
+	tags    string // build tags, of tests only
 
 	binaries map[string]string // goos/goarch → path, of those built so far
 	docsDir  string            // manual pages and completions, once they are made
@@ -110,9 +112,17 @@ func (b *build) binary(goos, goarch string) (path string, err error) {
 	if goos == "windows" {
 		path += ".exe"
 	}
-	args := []string{"build", "-buildvcs=true", "-trimpath", "-ldflags", "-s -w -buildid= -X main.version=" + b.version, "-o", path}
+	args := []string{"build", "-buildvcs=true", "-trimpath", "-ldflags", "-s -w -buildid= -X main.version=" + b.version, "-tags", b.tags, "-o", path}
 	if _, err := b.output([]string{"GOOS=" + goos, "GOARCH=" + goarch}, "go", append(args, "./cmd/digime-sync")...); err != nil {
 		return "", fmt.Errorf("build the program for %s: %w", key, err)
+	}
+	if goos == "windows" {
+		if err := b.addResources(path); err != nil {
+			return "", err
+		}
+		if err := b.signed(path); err != nil {
+			return "", err
+		}
 	}
 	b.binaries[key] = path
 	return path, nil

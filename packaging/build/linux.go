@@ -56,8 +56,8 @@ func (b *build) linuxPackages(form string, scripts nfpm.Scripts) error {
 				"into the right person's digi.me library, keeps the consent tokens alive on\nthe way, and says what became of each file beside it.",
 			Overridables: nfpm.Overridables{
 				Contents: contents, Scripts: scripts, Depends: []string{"ca-certificates"},
-				Deb: nfpm.Deb{Compression: "xz", Predepends: []string{"passwd"}},
-				RPM: nfpm.RPM{Compression: "xz", BuildHost: "reproducible", Group: "System Environment/Daemons", Summary: summary},
+				Deb: nfpm.Deb{Predepends: []string{"passwd"}},
+				RPM: nfpm.RPM{BuildHost: "reproducible", Group: "System Environment/Daemons", Summary: summary},
 			},
 		})
 		if form == "rpm" {

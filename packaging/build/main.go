@@ -35,6 +35,7 @@ var targets = []target{
 	{"rpm", "packages for Red Hat, Fedora and SUSE", (*build).rpm},
 	{"archives", "tar.gz and zip", (*build).archives},
 	{"macos", "an unsigned package for macOS, and what build-pkg.sh signs on a Mac", (*build).macos},
+	{"msi", "packages for Windows", (*build).msis},
 	{"sbom", "what the program is made of, in CycloneDX", (*build).sboms},
 	{"sums", "SHA256SUMS of all that was made in this run", (*build).sums},
 }
@@ -54,6 +55,8 @@ func run(args []string, log io.Writer) error {
 	flags.SetOutput(log)
 	version := flags.String("version", "", "version `X.Y.Z` (else that in packaging/VERSION)")
 	out := flags.String("out", "dist", "`DIR` for the results; a relative one starts at the project's root")
+	sign := flags.String("sign", "", "`COMMAND` that signs the Windows program or package it is given, as packaging/signing/sign.sh does")
+	tags := flags.String("tags", "", "build `TAGS`, for tests: what has them is not for release")
 	flags.Usage = func() { usage(flags) }
 	if err := flags.Parse(args); err != nil {
 		return err
@@ -66,6 +69,7 @@ func run(args []string, log io.Writer) error {
 	if err != nil {
 		return err
 	}
+	b.signer, b.tags = *sign, *tags
 	for _, t := range wanted {
 		fmt.Fprintf(log, "== %s: %s\n", t.name, t.what)
 		if err := t.make(b); err != nil {
