@@ -44,8 +44,11 @@ func TestDoubtIsAboutTheContent(t *testing.T) {
 			f.State = Ignored
 			must(t, s.Put(f))
 		},
-		"it was forgotten":    func(t *testing.T, s *Store) { must(t, s.Forget("/in/a")) },
-		"it was written over": func(t *testing.T, s *Store) { enqueue(t, s, file("/in/a", "alice", "else"), Queued); push(t, s, "/in/a") },
+		"it was forgotten": func(t *testing.T, s *Store) { must(t, s.Forget("/in/a")) },
+		"it was written over": func(t *testing.T, s *Store) {
+			enqueue(t, s, file("/in/a", "alice", "else"), Queued)
+			push(t, s, "/in/a")
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := open(t, t.TempDir())

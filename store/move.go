@@ -64,7 +64,16 @@ func moveAcross(oldpath, newpath string) error {
 	if err := syncDir(filepath.Dir(newpath)); err != nil {
 		return err
 	}
+	return removeOriginal(oldpath, newpath, before)
+}
+
+// removeOriginal ends a move by copying. A file that changed meanwhile stays and
+// its copy goes; one that is not there any more leaves its copy as the only one.
+func removeOriginal(oldpath, newpath string, before fs.FileInfo) error {
 	after, err := os.Lstat(oldpath)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
 	if err == nil && (after.Size() != before.Size() || !after.ModTime().Equal(before.ModTime())) {
 		err = errors.New("it changed while it was copied")
 	}

@@ -34,6 +34,29 @@ func TestMoveToAnotherFileSystem(t *testing.T) {
 	}
 }
 
+// The copy of a file that somebody took away meanwhile is the only one.
+func TestMoveKeepsTheOnlyCopy(t *testing.T) {
+	dir := t.TempDir()
+	from, to := filepath.Join(dir, "from"), filepath.Join(dir, "to")
+	must(t, os.WriteFile(from, []byte("content"), 0o600))
+	must(t, os.WriteFile(to, []byte("content"), 0o600))
+	before, err := os.Lstat(from)
+	must(t, err)
+	must(t, os.WriteFile(from, []byte("other content"), 0o600))
+	if err := removeOriginal(from, to, before); err == nil {
+		t.Error("a file that had changed was moved")
+	}
+	if _, err := os.Stat(to); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the copy of a file that changed: %v", err)
+	}
+	must(t, os.WriteFile(to, []byte("content"), 0o600))
+	must(t, os.Remove(from))
+	must(t, removeOriginal(from, to, before))
+	if data, err := os.ReadFile(to); string(data) != "content" {
+		t.Errorf("the only copy: %q, %v", data, err)
+	}
+}
+
 func TestLinkNew(t *testing.T) {
 	dir := t.TempDir()
 	from, to := filepath.Join(dir, "from"), filepath.Join(dir, "to")

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/digime-sync/digime-sync/store"
@@ -39,6 +40,13 @@ type Receipt struct {
 	Version     string    `json:"version"` // of digime-sync
 }
 
+// finishing holds the paths whose after-actions are under way. A push, a scan
+// and the sweep may come to one at the same time, and an engine that gave way may
+// have left one behind: of two moves of a file, one would see the other's half.
+var finishing sync.Map
+
+var errFinishing = errors.New("what comes after the delivery is under way")
+
 // finish does what comes after a delivery, as the folder says: receipt, then
 // keep, move or delete. It may run again at any time; what is done is not done
 // twice. What it cannot do now, sweep tries again.
@@ -48,9 +56,16 @@ func (e *Engine) finish(path string) error {
 		return err
 	}
 	err = try(e, f.Folder, f.Path, func() error {
+		if _, busy := finishing.LoadOrStore(path, true); busy {
+			return errFinishing
+		}
+		defer finishing.Delete(path)
 		e.unnote(f)
 		return e.settleDown(f)
 	})
+	if errors.Is(err, errFinishing) {
+		return nil
+	}
 	e.sayUnfinished(f, err)
 	if err != nil {
 		return nil

@@ -286,3 +286,20 @@ func TestFit(t *testing.T) {
 		t.Error("two names got one note")
 	}
 }
+
+// Of two that come to an after-action at the same time, one does it.
+func TestAfterActionIsDoneByOne(t *testing.T) {
+	r := newRig(t, func(f *Folder) { f.After = "move" }, "alice")
+	path := r.drop("alice", "report.txt", "content")
+	finishing.Store(path, true)
+	defer finishing.Delete(path)
+	r.once()
+	if f := r.state(path); f.State != store.Delivered || f.MovedTo != "" || !exist(path) {
+		t.Fatalf("while another is at it: %+v", f)
+	}
+	finishing.Delete(path)
+	must(t, r.engine.finish(path))
+	if f := r.state(path); f.MovedTo == "" || exist(path) {
+		t.Errorf("afterwards: %+v", f)
+	}
+}
