@@ -53,6 +53,7 @@ type app struct {
 }
 
 func main() {
+	seeCredentials()
 	a := &app{in: os.Stdin, out: os.Stdout, err: os.Stderr}
 	os.Exit(a.main(os.Args[1:]))
 }
@@ -91,7 +92,7 @@ func (a *app) commands() (_ *cobra.Command, ran *bool) {
 	root.SetUsageTemplate(root.UsageTemplate() + exitCodes)
 	root.AddCommand(a.runCommand(), a.reloadCommand(), a.syncCommand(), a.pushCommand(), a.releaseCommand(), a.statusCommand(), a.checkCommand(),
 		a.authorizeCommand(), a.tokenCommand(), a.readCommand(), a.stateCommand(), a.serviceCommand(), a.versionCommand(), a.sandboxCommand(), a.demoCommand())
-	root.AddCommand(a.fleetCommand(), a.enrolCommand())
+	root.AddCommand(a.fleetCommand(), a.enrolCommand(), a.configureCommand(), a.purgeCommand())
 	return root, ran
 }
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"crypto/sha1"
 	"crypto/sha256"
 	"encoding/hex"
@@ -9,8 +10,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-
-	"github.com/tc-hib/winres"
 )
 
 // msis writes the packages for Windows. wixl knows no arm64: that package is made
@@ -29,21 +28,13 @@ func (b *build) msi(arch, template string) error {
 	if err != nil {
 		return err
 	}
-	if err := os.Chtimes(program, b.mtime, b.mtime); err != nil { // the cabinet has it
-		return fmt.Errorf("set time of the program: %w", err)
-	}
-	icon, err := b.iconFile()
+	dir, err := b.msiSources(arch, program)
 	if err != nil {
 		return err
 	}
 	name := "digime-sync_" + b.version + "_windows_" + arch + ".msi"
-	made := filepath.Join(b.work, name)
-	if err := os.RemoveAll(made); err != nil {
-		return fmt.Errorf("remove an earlier package: %w", err)
-	}
-	source := b.source("windows/digime-sync.wxs")
-	if err := b.wixl("-a", "x64", "-D", "Version="+b.version, "-D", "ProductCode="+uuidOf("product", b.version, arch),
-		"-D", "Exe="+program, "-D", "Icon="+icon, "-o", made, source); err != nil {
+	made := filepath.Join(dir, name)
+	if err := b.wixl(dir, "-a", "x64", "-D", "Version="+b.version, "-D", "ProductCode="+uuidOf("product", b.version, arch), "-o", name, wxs); err != nil {
 		return err
 	}
 	statements := slices.Concat(properties(), checks(), service(), layout(b.version))
@@ -52,7 +43,7 @@ func (b *build) msi(arch, template string) error {
 			return err
 		}
 	}
-	content, err := digest(program, source)
+	content, err := digest(program, filepath.Join(dir, wxs))
 	if err != nil {
 		return err
 	}
@@ -66,14 +57,45 @@ func (b *build) msi(arch, template string) error {
 	return b.signed(filepath.Join(b.out, name))
 }
 
-// wixl fails on anything wixl says: it warns of what it leaves out, and goes on.
-func (b *build) wixl(args ...string) error {
-	said, err := b.output(nil, "sh", append([]string{"-c", `exec "$@" 2>&1`, "sh"}, b.frozen("wixl", args...)...)...)
-	if err != nil {
-		return fmt.Errorf("wixl (apt-get install wixl faketime): %w", err)
+const wxs = "digime-sync.wxs"
+
+// msiSources puts what wixl reads into a new folder, which must be its working
+// folder: it takes only relative names. The cabinet has the files' time.
+func (b *build) msiSources(arch, program string) (string, error) {
+	dir := filepath.Join(b.work, "msi_"+arch)
+	if err := os.RemoveAll(dir); err != nil {
+		return "", fmt.Errorf("remove an earlier package: %w", err)
 	}
-	if said != "" {
-		return fmt.Errorf("wixl: %s", strings.TrimSpace(said))
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		return "", fmt.Errorf("make a folder for wixl: %w", err)
+	}
+	icon, err := iconFile()
+	if err != nil {
+		return "", fmt.Errorf("draw the icon: %w", err)
+	}
+	files := map[string][]byte{"digime-sync.ico": icon}
+	for name, source := range map[string]string{"digime-sync.exe": program, wxs: b.source("windows/" + wxs)} {
+		if files[name], err = os.ReadFile(source); err != nil {
+			return "", fmt.Errorf("read what goes into the package: %w", err)
+		}
+	}
+	for name, data := range files {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, data, 0o644); err != nil {
+			return "", fmt.Errorf("write for wixl: %w", err)
+		}
+		if err := os.Chtimes(path, b.mtime, b.mtime); err != nil {
+			return "", fmt.Errorf("write for wixl: %w", err)
+		}
+	}
+	return dir, nil
+}
+
+// wixl fails on anything wixl says: it warns of what it leaves out, and goes on.
+func (b *build) wixl(dir string, args ...string) error {
+	const script = `cd "$0"; said=$("$@" 2>&1); code=$?; echo "$said" >&2; [ $code = 0 ] && [ -z "$said" ]`
+	if _, err := b.output(nil, "sh", append([]string{"-c", script, dir}, b.frozen("wixl", args...)...)...); err != nil {
+		return fmt.Errorf("wixl (apt-get install wixl msitools faketime): %w", err)
 	}
 	return nil
 }
@@ -91,29 +113,15 @@ func (b *build) frozen(name string, args ...string) []string {
 	return append([]string{"faketime", "-f", b.mtime.Format("2006-01-02 15:04:05"), name}, args...)
 }
 
-// iconFile writes the icon, for the list of installed programs.
-func (b *build) iconFile() (string, error) {
+// iconFile is the icon as a file, for the list of installed programs.
+func iconFile() ([]byte, error) {
 	icon, err := programIcon()
 	if err != nil {
-		return "", fmt.Errorf("draw the icon: %w", err)
+		return nil, err
 	}
-	path := filepath.Join(b.work, "digime-sync.ico")
-	f, err := os.Create(path)
-	if err != nil {
-		return "", fmt.Errorf("write the icon: %w", err)
-	}
-	if err := saveIcon(f, icon); err != nil {
-		return "", fmt.Errorf("write the icon: %w", err)
-	}
-	return path, os.Chtimes(path, b.mtime, b.mtime)
-}
-
-func saveIcon(f *os.File, icon *winres.Icon) error {
-	if err := icon.SaveICO(f); err != nil {
-		_ = f.Close() // the first error counts
-		return err
-	}
-	return f.Close()
+	var ico bytes.Buffer
+	err = icon.SaveICO(&ico)
+	return ico.Bytes(), err
 }
 
 // digest is the SHA-256 of files, one after the other.
