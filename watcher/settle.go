@@ -206,6 +206,16 @@ func (s *settler) handedOver(path string, now time.Time, readable bool) {
 	s.ripen(it, now.Add(resendAfter))
 }
 
+// askAnew has files offered again that were handed over and are still unknown,
+// when the next look finds them.
+func (s *settler) askAnew() {
+	for path, it := range s.items {
+		if it.stage == handed {
+			s.forget(path)
+		}
+	}
+}
+
 // forget drops a file that is gone, left out or known.
 func (s *settler) forget(path string) {
 	it := s.items[path]

@@ -36,6 +36,7 @@ type tree struct {
 	began     time.Time // the step under way
 
 	rescan chan struct{}
+	anew   atomic.Bool // with the next rescan, files handed over but unknown are offered again
 	inbox  *inbox
 	hang   hang
 
@@ -100,6 +101,9 @@ func (t *tree) loop(ctx context.Context, finished func(now time.Time) bool) {
 			t.plan.hinted(time.Now())
 		case <-t.rescan:
 			t.plan.root, t.plan.scan = time.Now(), time.Now() // both: it may be missing
+			if t.anew.Swap(false) {
+				t.askAnew()
+			}
 		case <-timer.C:
 		}
 	}
@@ -180,6 +184,12 @@ func (t *tree) observe(f File, now time.Time) {
 		return
 	}
 	t.settler.observe(f, now)
+}
+
+func (t *tree) askAnew() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.settler.askAnew()
 }
 
 func (t *tree) forget(path string) {

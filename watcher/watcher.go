@@ -199,6 +199,17 @@ func HangReason(since time.Time) string {
 	return "it has not answered since " + since.Local().Format("2006-01-02 15:04:05") + "; look whether its network share or disk works"
 }
 
+// Reexamine is Rescan, and has files handed over again that were a moment ago,
+// as long as the known predicate says no of them.
+func (w *Watcher) Reexamine(folder string) {
+	for _, t := range w.trees {
+		if folder == "" || filepath.Clean(folder) == t.Path {
+			t.anew.Store(true)
+		}
+	}
+	w.Rescan(folder)
+}
+
 // Status says how each folder fares, in the order given to New.
 func (w *Watcher) Status() []Status {
 	all := make([]Status, 0, len(w.trees))

@@ -79,8 +79,9 @@ func TestHostileFolders(t *testing.T) {
 	_, err := h.engine.Retry("", "")
 	must(t, err)
 	defer func() {
-		for _, p := range h.lacking(expected) {
-			t.Errorf("%s did not arrive for %s", p.sum, p.user)
+		for _, path := range h.lacking(expected) {
+			f, _, err := h.store.Get(path)
+			t.Errorf("%s did not arrive: %+v, %v", path, f, err)
 		}
 	}()
 	h.until("every settled file with a good sidecar has arrived", func() bool { return len(h.lacking(expected)) == 0 })
@@ -227,9 +228,9 @@ func (h *hostile) unmount(rnd *rand.Rand) {
 	must(h.t, unix.Mount(h.disk, h.mounted, "", unix.MS_BIND, ""))
 }
 
-// expected lists what lies in the folders, whole and described, at the end.
-func (h *hostile) expected() []pair {
-	var list []pair
+// expected is what lies in the folders, whole and described, at the end, and where.
+func (h *hostile) expected() map[pair]string {
+	list := map[pair]string{}
 	for _, w := range h.writers {
 		for _, f := range w.files {
 			f.stand(time.Now())
@@ -244,7 +245,7 @@ func (h *hostile) expected() []pair {
 			if sumOf(now) != p.sum {
 				h.t.Errorf("%s: another content than was written", f.path)
 			}
-			list = append(list, p)
+			list[p] = f.path
 		}
 	}
 	return list
@@ -258,14 +259,14 @@ func (h *hostile) delivered() map[pair]int {
 	return got
 }
 
-func (h *hostile) lacking(expected []pair) (list []pair) {
+func (h *hostile) lacking(expected map[pair]string) (paths []string) {
 	got := h.delivered()
-	for _, p := range expected {
+	for p, path := range expected {
 		if got[p] == 0 {
-			list = append(list, p)
+			paths = append(paths, path)
 		}
 	}
-	return list
+	return paths
 }
 
 // judge compares what arrived with what may have: contents that lay there

@@ -43,11 +43,10 @@ func (e *Engine) retryOne(f store.File) (bool, error) {
 	case f.State == store.Queued && f.Attempts == 0 && f.NextAttempt.After(time.Now()): // the folder's hold
 		return false, nil
 	case f.State == store.Refused || f.State == store.Waiting:
-		f.Sig = store.Sig{} // not known any more as it lies there: it settles again, and is examined
-		if err := e.Store.Put(f); err != nil {
+		if err := e.Store.Unsettle(f.Path); err != nil {
 			return false, fmt.Errorf("retry file: %w", err)
 		}
-		e.watcher.Rescan(f.Folder)
+		e.watcher.Reexamine(f.Folder)
 		return true, nil
 	}
 	return e.sendNow(f.Path)
