@@ -67,7 +67,7 @@ func (d *daemon) status(path string) (engine.Status, error) {
 	if d.refused != nil && s.Trouble == "" {
 		s.Trouble = "the changed configuration was not taken over, the one before still holds: " + d.refused.Error()
 	}
-	s.Trouble = cmp.Or(s.Trouble, d.fleet.Trouble())
+	s.Trouble = cmp.Or(s.Trouble, d.fleet.Trouble(), d.cfg.Waiting)
 	return s, err
 }
 

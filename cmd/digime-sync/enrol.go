@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -204,7 +205,7 @@ var lineOf = regexp.MustCompile(`line \d+`)
 func parseEnrolment(data []byte) ([]enrolToken, error) {
 	var doc yaml.Node
 	if err := yaml.Unmarshal(data, &doc); err != nil {
-		return nil, fmt.Errorf("it is neither JSON nor YAML, perhaps half-written %s", lineOf.FindString(err.Error()))
+		return nil, fmt.Errorf("it is neither JSON nor YAML, perhaps half-written; look at %s", cmp.Or(lineOf.FindString(err.Error()), "its end"))
 	}
 	if len(doc.Content) == 0 || doc.Content[0].Kind != yaml.MappingNode || len(doc.Content[0].Content) == 0 {
 		return nil, errors.New(`it has no libraries; the form is {"LIBRARY": {"accessToken": {"value": "…", "expiry": 1700000000}, "refreshToken": {…}}}`)

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/rogpeppe/go-internal/lockedfile"
@@ -240,12 +241,12 @@ func fleetKind(err error) string {
 	return "this machine"
 }
 
-// serials names the files and their serials, for the log.
+// serials names the files and their serials, for people.
 func serials(files []fleetFile) string {
 	words := make([]string, 0, len(files))
 	for _, f := range files {
-		words = append(words, fmt.Sprintf("%s %d", f.Name, f.Serial))
+		words = append(words, fmt.Sprintf("%s serial %d", f.Name, f.Serial))
 	}
 	slices.Sort(words)
-	return fmt.Sprint(words)
+	return strings.Join(words, ", ")
 }

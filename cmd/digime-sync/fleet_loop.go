@@ -52,7 +52,8 @@ type fleetLoop struct {
 	log    *slog.Logger
 	again  chan struct{} // somebody wants a look now
 
-	failures int    // only Run's, as the next
+	failures int    // only Run's, as the next two
+	known    string // serials of the files that were last found good
 	reported string // the trouble that was last reported
 
 	mu      sync.Mutex
@@ -91,6 +92,9 @@ func (f *fleetLoop) Run(ctx context.Context) error {
 	defer look.Stop()
 	trouble := time.NewTicker(troubleLook)
 	defer trouble.Stop()
+	if held, err := readTaken(cfg.StateDir); err == nil {
+		f.known = serials(held)
+	}
 	f.enrol() // what was left when the process died is done before anything is renewed
 	for {
 		select {
@@ -144,9 +148,12 @@ func (f *fleetLoop) fetch(ctx context.Context) {
 	default:
 		f.failures = 0
 		f.note(troubleFetch, "")
+		if now := serials(got.Files); now != f.known { // fleet fetch may have taken it
+			f.known = now
+			f.log.Info("the fleet's configuration was taken", "serials", now)
+			f.audited("fleet configuration taken", now)
+		}
 		if len(got.Changed) > 0 {
-			f.log.Info("the fleet's configuration has changed", "files", strings.Join(got.Changed, ", "))
-			f.audited("fleet configuration taken", strings.Join(got.Changed, ", "))
 			if err := f.reload(ctx); err != nil && ctx.Err() == nil {
 				f.log.Error("the fleet's configuration was not taken over, the one before still holds", "err", err)
 			}

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -137,8 +138,8 @@ func (a *app) reportsAt(ctx context.Context, place string) (read func(string) ([
 func judge(name string, data []byte, err error, now time.Time) machine {
 	m := machine{File: name, Host: strings.TrimSuffix(name, ".json"), State: machineUnreadable, Rank: 1000, Why: []string{}}
 	var r machineReport
-	if err == nil {
-		err = json.Unmarshal(data, &r)
+	if err == nil && json.Unmarshal(data, &r) != nil {
+		err = errors.New("it is not a report, or half-written")
 	}
 	switch {
 	case err != nil:

@@ -30,7 +30,7 @@ func TestScript(t *testing.T) {
 			"fault":  fault,
 			"append": appendTo,
 			"exits":  exits,
-			"ports":  ports, "control": control, "consent": decides,
+			"ports":  ports, "control": control, "consent": decides, "enrolment": brings,
 		},
 		Setup: func(e *testscript.Env) error {
 			e.Setenv("HOME", e.WorkDir)

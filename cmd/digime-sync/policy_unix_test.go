@@ -1,0 +1,81 @@
+//go:build unix && !darwin
+
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// A story has a policy of its own, that of whoever tells it.
+func init() {
+	if dir := os.Getenv("DIGIME_SYNC_TEST_POLICY"); dir != "" {
+		policyDir, policyOwner = dir, uint32(os.Getuid())
+	}
+}
+
+// havePolicy makes a folder of policies for a test.
+func havePolicy(t *testing.T) string {
+	t.Helper()
+	dir, owner := policyDir, policyOwner
+	t.Cleanup(func() { policyDir, policyOwner = dir, owner })
+	policyDir, policyOwner = filepath.Join(t.TempDir(), "policy.d"), uint32(os.Getuid())
+	must(t, os.Mkdir(policyDir, 0o755))
+	return policyDir
+}
+
+func TestPolicyFolder(t *testing.T) {
+	dir := havePolicy(t)
+	home := writeFiles(t, map[string]string{"w.key": testKeyPEM(), "config.yaml": minimal})
+	path := filepath.Join(home, "config.yaml")
+	file := filepath.Join(dir, "10.yaml")
+	before := layerStamp(path)
+	must(t, os.WriteFile(file, []byte("log: {level: error}\n"), 0o644))
+	cfg, err := LoadConfig(path)
+	must(t, err)
+	if cfg.Log.Level != "error" || len(cfg.Settings) != 1 || !cfg.Settings[0].Managed || cfg.Settings[0].File != file {
+		t.Errorf("level %q, %+v", cfg.Log.Level, cfg.Settings)
+	}
+	if layerStamp(path) == before {
+		t.Error("a new policy is not seen")
+	}
+	// A machine may have nothing but a policy.
+	must(t, os.WriteFile(file, []byte("application_id: managed\n"), 0o644))
+	cfg, err = LoadConfig(filepath.Join(home, "none.yaml"))
+	must(t, err)
+	if cfg.ApplicationID != "managed" {
+		t.Errorf("%+v", cfg)
+	}
+}
+
+// What somebody else than root could have written is no policy; and not having
+// one for that reason is no way to be rid of it.
+func TestPolicyIsNotBelieved(t *testing.T) {
+	home := writeFiles(t, map[string]string{"w.key": testKeyPEM(), "config.yaml": minimal})
+	for _, tt := range []struct {
+		name string
+		do   func(dir, file string)
+		want string
+	}{
+		{"writable by others", func(_, file string) { must(t, os.Chmod(file, 0o646)) }, "/10.yaml: the policy is not believed: others than root can write it (mode 0646); chown root and chmod go-w it"},
+		{"writable by the group", func(_, file string) { must(t, os.Chmod(file, 0o664)) }, "others than root can write it (mode 0664)"},
+		{"of another user", func(_, _ string) { policyOwner++ }, "the policy is not believed: its owner is user "},
+		{"in a folder of everybody", func(dir, _ string) { must(t, os.Chmod(dir, 0o777)) }, "policy.d: the policy is not believed: others than root can write it (mode 0777)"},
+		{"a link", func(dir, file string) {
+			must(t, os.Rename(file, filepath.Join(home, "elsewhere")))
+			must(t, os.Symlink(filepath.Join(home, "elsewhere"), file))
+		}, "a policy must be a file of its own, not a link"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			dir := havePolicy(t)
+			file := filepath.Join(dir, "10.yaml")
+			must(t, os.WriteFile(file, []byte("log: {level: error}\n"), 0o644))
+			tt.do(dir, file)
+			if _, err := LoadConfig(filepath.Join(home, "config.yaml")); err == nil || !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("got %v, want %s", err, tt.want)
+			}
+		})
+	}
+}
