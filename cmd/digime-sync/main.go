@@ -53,7 +53,6 @@ type app struct {
 }
 
 func main() {
-	seeCredentials()
 	a := &app{in: os.Stdin, out: os.Stdout, err: os.Stderr}
 	os.Exit(a.main(os.Args[1:]))
 }
