@@ -35,7 +35,8 @@ var targets = []target{
 	{"rpm", "packages for Red Hat, Fedora and SUSE", (*build).rpm},
 	{"archives", "tar.gz and zip", (*build).archives},
 	{"macos", "an unsigned package for macOS, and what build-pkg.sh signs on a Mac", (*build).macos},
-	{"msi", "packages for Windows", (*build).msis},
+	{"msi", "a package for Windows", (*build).msiAMD64},
+	{"msi-arm64", "the same for arm64", (*build).msiARM64},
 	{"sbom", "what the program is made of, in CycloneDX", (*build).sboms},
 	{"sums", "SHA256SUMS of all that was made in this run", (*build).sums},
 }

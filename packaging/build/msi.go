@@ -12,16 +12,12 @@ import (
 	"strings"
 )
 
-// msis writes the packages for Windows. wixl knows no arm64: that package is made
-// for x64, holds the program for arm64, and says so in its summary.
-func (b *build) msis() error {
-	for arch, template := range map[string]string{"amd64": "x64;1033", "arm64": "Arm64;1033"} {
-		if err := b.msi(arch, template); err != nil {
-			return fmt.Errorf("package for %s: %w", arch, err)
-		}
-	}
-	return nil
-}
+// msiAMD64 writes the package for Windows on x64.
+func (b *build) msiAMD64() error { return b.msi("amd64", "x64;1033") }
+
+// msiARM64 writes that for arm64, which wixl does not know: it is made for x64,
+// holds the program for arm64, and says so in its summary.
+func (b *build) msiARM64() error { return b.msi("arm64", "Arm64;1033") }
 
 func (b *build) msi(arch, template string) error {
 	program, err := b.binary("windows", arch)
