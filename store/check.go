@@ -113,8 +113,9 @@ func CheckDir(dir string, log *slog.Logger) (*Checked, error) {
 	c := &Checked{Faults: []Fault{}}
 	c.closedDB(dir)
 	v, err := readVault(dir, log)
+	tokens, _ := newVault(dir).look() // a folder that is not there has none
 	switch {
-	case errors.Is(err, fs.ErrNotExist):
+	case errors.Is(err, fs.ErrNotExist) && len(tokens) == 0:
 	case err != nil:
 		c.fault(err.Error(), "put a whole vault.key or vault.key.copy back from a backup: digime-sync state restore FILE --force; without one every consent has to be given again")
 	default:
