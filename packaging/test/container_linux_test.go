@@ -33,7 +33,12 @@ type container struct {
 func bootContainer(t *testing.T, share map[string]string) *container {
 	t.Helper()
 	need(t, "systemd-nspawn", "unshare", "nsenter")
-	root := baseRoot(t, "bookworm", rootPackages)
+	return bootRoot(t, baseRoot(t, "bookworm", rootPackages), share)
+}
+
+// bootRoot is bootContainer of another root file system.
+func bootRoot(t *testing.T, root string, share map[string]string) *container {
+	t.Helper()
 	mounted := t.TempDir()
 	// The mounts are in a namespace of the container's own, so that nothing is
 	// left of them however this process ends. The upper layer is in memory: an

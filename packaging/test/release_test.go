@@ -22,6 +22,9 @@ const (
 	third  = "1.2.0"
 )
 
+// allTargets are those that this package looks at.
+var allTargets = []string{"deb", "rpm", "archives", "macos", "sbom", "sums"}
+
 // releases is the folder of what was built, a folder for each version.
 var releases string
 
@@ -42,11 +45,11 @@ func release(t *testing.T, version string) string {
 	t.Helper()
 	dir := filepath.Join(releases, version)
 	if _, err := os.Stat(filepath.Join(dir, "SHA256SUMS")); err != nil {
-		args := []string{"deb", "rpm", "sums"}
+		targets := []string{"deb", "rpm", "sums"}
 		if version == first {
-			args = []string{"deb", "rpm", "archives", "macos", "sbom", "sums"}
+			targets = allTargets
 		}
-		buildRelease(t, filepath.Join("..", "build"), version, dir, args...)
+		buildRelease(t, filepath.Join("..", "build"), version, dir, targets...)
 	}
 	return dir
 }
