@@ -53,6 +53,7 @@ type app struct {
 }
 
 func main() {
+	seeCredentials()
 	a := &app{in: os.Stdin, out: os.Stdout, err: os.Stderr}
 	os.Exit(a.main(os.Args[1:]))
 }

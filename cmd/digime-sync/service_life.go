@@ -44,8 +44,9 @@ type life struct {
 	started time.Time
 
 	mu     sync.Mutex
-	waits  error   // what it waits out; nil when it does not wait
-	daemon *daemon // nil before it runs an engine
+	waits  error     // what it waits out; nil when it does not wait
+	daemon *daemon   // nil before it runs an engine
+	begun  time.Time // when that came, or the waiting
 }
 
 func newLife(config string) *life { return &life{config: config, started: time.Now()} }
@@ -56,6 +57,9 @@ func (l *life) enter(d *daemon, waits error) (news bool) {
 	l.mu.Lock()
 	news = d != l.daemon || fmt.Sprint(waits) != fmt.Sprint(l.waits)
 	l.daemon, l.waits = d, waits
+	if news {
+		l.begun = time.Now()
+	}
 	l.mu.Unlock()
 	if news {
 		l.tell()
@@ -73,17 +77,23 @@ func (l *life) now() (*daemon, error) {
 // longRound is from when on a main loop that does not go round is said to hang.
 const longRound = 30 * time.Second
 
+// youth is how long a folder may take until it is first looked at.
+const youth = 5 * time.Second
+
 // heartbeat says how the service stands.
 func (l *life) heartbeat() heartbeat {
 	h := heartbeat{Version: version, PID: os.Getpid(), Started: l.started, Config: l.config, State: stateRunning, Reasons: []string{}}
 	d, waits := l.now()
+	l.mu.Lock()
+	begun := l.begun
+	l.mu.Unlock()
 	switch {
 	case waits != nil:
 		h.lacks("it waits: "+waits.Error(), waitingHint(waits))
 	case d == nil:
 		h.lacks("it is starting", "")
 	default:
-		d.health(&h)
+		d.health(&h, time.Since(begun))
 	}
 	return h
 }
@@ -111,8 +121,9 @@ func waitingHint(err error) string {
 	return explain(err).hint
 }
 
-// health adds to a heartbeat how the engine stands.
-func (d *daemon) health(h *heartbeat) {
+// health adds to a heartbeat how the engine stands. Of a young one it says
+// nothing that it has not come to.
+func (d *daemon) health(h *heartbeat, age time.Duration) {
 	d.mu.Lock()
 	e, refused := d.engine, d.refused
 	d.mu.Unlock()
@@ -124,7 +135,7 @@ func (d *daemon) health(h *heartbeat) {
 	if !now.Round.IsZero() {
 		h.LastRound = &now.Round
 	}
-	if time.Since(now.Round) > longRound && time.Since(h.Started) > longRound {
+	if time.Since(now.Round) > longRound && age > longRound {
 		h.lacks("the main loop does not go round", "digime-sync service restart")
 	}
 	h.lacks(now.Trouble, "digime-sync check")
@@ -132,15 +143,15 @@ func (d *daemon) health(h *heartbeat) {
 		h.lacks("the changed configuration was not taken over, the one before still holds: "+refused.Error(), explain(refused).hint)
 	}
 	h.lacks(d.fleet.Trouble(), "digime-sync check")
-	if now.Outage != nil {
-		h.lacks("digi.me cannot be reached since "+now.Outage.Since.Local().Format(time.DateTime)+": "+now.Outage.Reason, now.Outage.Hint)
-	}
-	h.folders(now.Folders)
+	h.folders(now.Folders, age < youth)
 }
 
 // folders adds what is the matter with the watched folders.
-func (h *heartbeat) folders(folders []engine.FolderStatus) {
+func (h *heartbeat) folders(folders []engine.FolderStatus, young bool) {
 	for _, f := range folders {
+		if young && f.LastScan == nil && f.State == watcher.StateMissing {
+			continue // it may just not have been looked at
+		}
 		switch shut := shutOut(f); {
 		case shut != "":
 			h.lacks("folder "+f.Path+" "+shut, openHint)

@@ -50,3 +50,18 @@ func watchdog() time.Duration {
 	}
 	return limit
 }
+
+// credentialsDir is what $CREDENTIALS_DIRECTORY is to the service: systemd.exec(5).
+const credentialsDir = "/run/credentials/" + serviceName + ".service"
+
+// seeCredentials lets root's commands find what the service was given as
+// credentials, as long as it runs: a configuration may name keys by
+// $CREDENTIALS_DIRECTORY.
+func seeCredentials() {
+	if _, given := os.LookupEnv("CREDENTIALS_DIRECTORY"); given || underManager() || os.Geteuid() != 0 {
+		return
+	}
+	if _, err := os.Stat(credentialsDir); err == nil {
+		_ = os.Setenv("CREDENTIALS_DIRECTORY", credentialsDir) // else the configuration says what is missing
+	}
+}

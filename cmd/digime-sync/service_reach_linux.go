@@ -11,9 +11,6 @@ import (
 	"strings"
 )
 
-// credentialsDir is what $CREDENTIALS_DIRECTORY is to the service: systemd.exec(5).
-const credentialsDir = "/run/credentials/" + serviceName + ".service"
-
 // footprint is what of the file system a configuration has the service touch.
 type footprint struct {
 	config      string   // the configuration file

@@ -11,8 +11,7 @@ import (
 // looks after many machines want to know again and again, at little cost.
 type Health struct {
 	Round   time.Time           // when the main loop last went round; zero before its first time
-	Trouble string              // what stops the whole service, "" when nothing does
-	Outage  *Outage             // the API cannot be reached
+	Trouble string              // what stops the whole service, an API that cannot be reached too; "" when nothing does
 	Counts  map[store.State]int // files by state
 	Folders []FolderStatus
 }
@@ -20,7 +19,7 @@ type Health struct {
 // Health tells how the engine stands. It reads a byte of each record: 0.2 s for
 // a million files.
 func (e *Engine) Health() (Health, error) {
-	h := Health{Round: e.Round(), Trouble: e.troubled(), Outage: e.host.outage(), Folders: e.folderStatus()}
+	h := Health{Round: e.Round(), Trouble: e.troubled(), Folders: e.folderStatus()}
 	var err error
 	if h.Counts, err = e.Store.Counts(); err != nil {
 		return h, fmt.Errorf("count files: %w", err)

@@ -1,0 +1,284 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"reflect"
+	"runtime"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/digime-sync/digime-sync/store"
+	"github.com/digime-sync/digime-sync/sync/engine"
+	"github.com/digime-sync/digime-sync/watcher"
+)
+
+// systemdHears stands in for systemd: what it hears comes out of the channel.
+func systemdHears(t *testing.T) <-chan string {
+	t.Helper()
+	if runtime.GOOS != "linux" {
+		t.Skip("systemd is Linux's")
+	}
+	path := filepath.Join(t.TempDir(), "notify")
+	conn, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("NOTIFY_SOCKET", path)
+	heard := make(chan string, 1000)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		buf := make([]byte, 4096)
+		for {
+			n, err := conn.Read(buf)
+			if err != nil {
+				return
+			}
+			for line := range strings.Lines(string(buf[:n])) {
+				heard <- strings.TrimSpace(line)
+			}
+		}
+	}()
+	t.Cleanup(func() { _ = conn.Close(); <-done })
+	return heard
+}
+
+// hears waits until systemd hears something with these words.
+func hears(t *testing.T, heard <-chan string, words string) {
+	t.Helper()
+	var all []string
+	for deadline := time.After(soon); ; {
+		select {
+		case line := <-heard:
+			if strings.Contains(line, words) {
+				return
+			}
+			all = append(all, line)
+		case <-deadline:
+			t.Fatalf("systemd has not heard %q within %s, but %q", words, soon, all)
+		}
+	}
+}
+
+const smallConfig = "application_id: app\nstate_dir: state\ncontracts: {}\nfolders: []\n"
+
+// keeping runs an app under systemd's stand-in until the test ends; the channel
+// has what it ended with.
+func keeping(t *testing.T, config string) (*app, context.CancelFunc, <-chan error) {
+	t.Helper()
+	a := &app{configPath: config, err: os.Stderr}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	stopped := make(chan struct{})
+	go func() {
+		defer close(stopped)
+		ended <- a.keepServing(ctx, slog.New(slog.DiscardHandler))
+	}()
+	t.Cleanup(func() { cancel(); within(t, stopped, "it stops") })
+	return a, cancel, ended
+}
+
+func TestLockedDatabaseIsWaitedFor(t *testing.T) {
+	heard := systemdHears(t)
+	dir := t.TempDir()
+	config := filepath.Join(dir, "config.yaml")
+	if err := os.WriteFile(config, []byte(smallConfig), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	other, err := store.Open(filepath.Join(dir, "state"), slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, cancel, ended := keeping(t, config)
+	hears(t, heard, "READY=1")
+	hears(t, heard, "STATUS=degraded: it waits: open database: ")
+	hears(t, heard, "WATCHDOG=1") // waiting is not hanging
+	if err := other.Close(); err != nil {
+		t.Fatal(err)
+	}
+	hears(t, heard, "STATUS=running")
+	cancel()
+	if err := <-ended; err != nil {
+		t.Errorf("stopped with %v", err)
+	}
+}
+
+func TestBadStateFolderIsWaitedOut(t *testing.T) {
+	heard := systemdHears(t)
+	dir := t.TempDir()
+	config, state := filepath.Join(dir, "config.yaml"), filepath.Join(dir, "state")
+	if err := os.WriteFile(config, []byte(smallConfig), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(state, nil, 0o600); err != nil { // a file where the folder should be
+		t.Fatal(err)
+	}
+	keeping(t, config)
+	hears(t, heard, "STATUS=degraded: it waits: ")
+	if err := os.Remove(state); err != nil {
+		t.Fatal(err)
+	}
+	hears(t, heard, "STATUS=running")
+}
+
+func TestBadConfigurationEndsUnderSystemd(t *testing.T) {
+	heard := systemdHears(t)
+	config := filepath.Join(t.TempDir(), "config.yaml")
+	if err := os.WriteFile(config, []byte("nonsense: 1\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, _, ended := keeping(t, config)
+	select {
+	case err := <-ended:
+		if got := explain(err).code; got != exitConfig {
+			t.Errorf("exit code %d: %v", got, err)
+		}
+	case <-time.After(soon):
+		t.Fatal("it does not end")
+	}
+	select {
+	case line := <-heard:
+		t.Errorf("systemd heard %q of a service that has not started", line)
+	default:
+	}
+}
+
+// A watchdog that is fed while the main loop hangs guards nothing.
+func TestPulse(t *testing.T) {
+	var p pulse
+	first := time.Unix(1000, 0)
+	for i, c := range []struct {
+		round time.Time
+		want  bool
+	}{
+		{time.Time{}, true}, // it has not begun
+		{time.Time{}, true},
+		{first, true},
+		{first, false}, // it hangs
+		{first, false},
+		{first.Add(-time.Hour), true}, // it goes on; the clock was set back
+	} {
+		if got := p.felt(c.round); got != c.want {
+			t.Errorf("look %d: felt %t, want %t", i, got, c.want)
+		}
+	}
+}
+
+func TestHeartbeatOfFolders(t *testing.T) {
+	scanned := time.Unix(1000, 0)
+	folders := []engine.FolderStatus{
+		{Path: "/in/ok", State: watcher.StateOK, LastScan: &scanned},
+		{Path: "/in/new", State: watcher.StateMissing},
+		{Path: "/in/gone", State: watcher.StateMissing, LastScan: &scanned, Reason: "it is not there"},
+	}
+	h := heartbeat{State: stateRunning}
+	h.folders(folders, true)
+	if want := []string{"folder /in/gone is missing: it is not there"}; !reflect.DeepEqual(h.Reasons, want) || h.State != stateDegraded {
+		t.Errorf("%s: %q", h.State, h.Reasons)
+	}
+	h = heartbeat{State: stateRunning}
+	if h.folders(folders, false); len(h.Reasons) != 2 {
+		t.Errorf("a folder that has been missing from the start is not said: %q", h.Reasons)
+	}
+}
+
+func TestHeartbeatLine(t *testing.T) {
+	h := heartbeat{State: stateRunning, Counts: map[store.State]int{store.Delivered: 7, store.Held: 2, store.Queued: 3}}
+	if got, want := h.line(), "running; files: 3 queued, 2 held, 7 delivered"; got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+	h.lacks("no room", "make room")
+	h.lacks("no network", "")
+	const want = "degraded: no room (and 1 more); files: 3 queued, 2 held, 7 delivered"
+	if got := h.line(); got != want || h.Hint != "make room" {
+		t.Errorf("%q, want %q; hint %q", got, want, h.Hint)
+	}
+	state, reasons := heard(want, nil)
+	if state != stateDegraded || len(reasons) != 1 || reasons[0] != "no room (and 1 more)" {
+		t.Errorf("of that line is understood: %s, %q", state, reasons)
+	}
+	if state, reasons := heard("running; files: 1 delivered", nil); state != stateRunning || len(reasons) != 0 {
+		t.Errorf("running is understood as %s, %q", state, reasons)
+	}
+	if state, _ := heard("starting", nil); state != stateDegraded {
+		t.Errorf("starting is understood as %s", state)
+	}
+}
+
+func TestServiceStatusFromBothSides(t *testing.T) {
+	beat := &heartbeat{PID: 7, State: stateDegraded, Reasons: []string{"no room"}, Hint: "make room"}
+	for name, c := range map[string]struct {
+		now     managed
+		h       *heartbeat
+		state   string
+		reasons int
+	}{
+		"it says so itself":         {managed{State: stateRunning, PID: 7, Text: "running"}, beat, stateDegraded, 1},
+		"it told the manager":       {managed{State: stateRunning, PID: 7, Text: "running"}, nil, stateRunning, 0},
+		"it says nothing":           {managed{State: stateRunning, PID: 7}, nil, stateDegraded, 1},
+		"another daemon answers":    {managed{State: stateRunning, PID: 8, Text: "degraded: locked"}, beat, stateDegraded, 2},
+		"only one in a terminal":    {managed{State: stateNotInstalled}, beat, stateNotInstalled, 1},
+		"it is about to be started": {managed{State: stateRestarting, Reason: "signal 9"}, nil, stateRestarting, 1},
+	} {
+		s := combine(c.now, c.h, errNoDaemon)
+		if s.State != c.state || len(s.Reasons) != c.reasons {
+			t.Errorf("%s: %s, %q", name, s.State, s.Reasons)
+		}
+	}
+}
+
+func TestUndoingTakesBackAllOfIt(t *testing.T) {
+	var done []string
+	step := func(name string, err error) func() error {
+		return func() error { done = append(done, name); return err }
+	}
+	var u undoing
+	u.add(step("first", nil))
+	u.add(step("second", errors.New("cannot be taken back")))
+	if err := u.unless(nil); err != nil || len(done) != 0 {
+		t.Errorf("took back %q of what went well, %v", done, err)
+	}
+	fault := errors.New("fault")
+	if err := u.unless(fault); !errors.Is(err, fault) || !strings.Contains(err.Error(), "cannot be taken back") || !reflect.DeepEqual(done, []string{"second", "first"}) {
+		t.Errorf("took back %q, %v", done, err)
+	}
+}
+
+func TestBoundedManager(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithTimeout(context.Background(), managerWait)
+		defer cancel()
+		release := make(chan struct{})
+		err := bounded(ctx, "stop service", func() error { <-release; return nil })
+		if err == nil || !strings.Contains(err.Error(), "not done it in time") {
+			t.Errorf("a manager that takes for ever: %v", err)
+		}
+		close(release)
+		synctest.Wait()
+	})
+}
+
+func TestOlderVersions(t *testing.T) {
+	for _, c := range []struct {
+		a, b string
+		want bool
+	}{
+		{"1.2.3", "1.2.4", true}, {"1.2.3", "v1.10.0", true}, {"1.10.0", "1.9.9", false}, {"1.2.3", "1.2.3", false},
+		{"1.2", "1.2.0", false}, {"1.2.0-rc1", "1.2.0", true}, {"1.2.0", "1.2.0-rc1", false}, {"1.2.0-rc1", "1.2.0-rc2", true},
+		{"0.1.0-dev", "0.1.0", true},
+	} {
+		if got := older(c.a, c.b); got != c.want {
+			t.Errorf("%s before %s: %t", c.a, c.b, got)
+		}
+	}
+	if newerNotice("1.0.0", "") != "" || newerNotice("1.0.0", "1.0.0") != "" || newerNotice("1.0.0", "v1.1.0") != "version 1.1.0 is there; this is 1.0.0" {
+		t.Error("wrong notice")
+	}
+}
