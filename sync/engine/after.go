@@ -244,7 +244,11 @@ func moveBoth(f store.File, target, side string) error {
 	if err := store.Move(f.Path, target); err != nil {
 		return fmt.Errorf("move file: %w", err)
 	}
-	if stillSame(target, f.Sig, link) {
+	sig := f.Sig
+	if now, err := watcher.Lstat(target); err == nil {
+		sig.ID = now.ID // of a copy, where Sent/ is on another file system
+	}
+	if stillSame(target, sig, link) {
 		return nil
 	}
 	if described {

@@ -303,3 +303,22 @@ func TestAfterActionIsDoneByOne(t *testing.T) {
 		t.Errorf("afterwards: %+v", f)
 	}
 }
+
+func TestMoveToSentOnAnotherFileSystem(t *testing.T) {
+	elsewhere, err := os.MkdirTemp("/dev/shm", "digime-sync-")
+	if err != nil {
+		t.Skip(err)
+	}
+	defer os.RemoveAll(elsewhere)
+	r := newRig(t, func(f *Folder) { f.After = "move" }, "alice")
+	must(t, os.Symlink(elsewhere, filepath.Join(r.dir, "alice", "Sent")))
+	path := r.drop("alice", "report.txt", "content")
+	r.once()
+	f := r.state(path)
+	if content, err := os.ReadFile(filepath.Join(elsewhere, "report.txt")); string(content) != "content" || f.MovedTo == "" || exist(path) {
+		t.Errorf("%q, %v; %+v", content, err, f)
+	}
+	if !exist(filepath.Join(elsewhere, "report.txt.meta.json")) || !exist(filepath.Join(elsewhere, "report.txt"+ReceiptSuffix)) {
+		t.Error("no sidecar or receipt beside it")
+	}
+}
