@@ -126,6 +126,9 @@ func CheckDir(dir string, log *slog.Logger) (*Checked, error) {
 
 func (c *Checked) closedDB(dir string) {
 	f, err := os.Open(filepath.Join(dir, dbName))
+	if _, logErr := os.Stat(filepath.Join(dir, auditName)); errors.Is(err, fs.ErrNotExist) && errors.Is(logErr, fs.ErrNotExist) {
+		return // no daemon has run yet
+	}
 	if err != nil {
 		what := "the database cannot be opened: " + err.Error()
 		if errors.Is(err, fs.ErrNotExist) {
