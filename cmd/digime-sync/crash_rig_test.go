@@ -63,6 +63,7 @@ type crashRig struct {
 	wire   *wire
 	daemon *crashDaemon // nil: none runs
 	lives  int          // daemons started so far
+	under  []string     // command under which daemons run, nil for none
 }
 
 // crashBinary builds the program with the failpoints.
@@ -171,7 +172,8 @@ func (r *crashRig) start(plan string) {
 	r.must(err)
 	defer log.Close()
 	r.lives++
-	d := &crashDaemon{cmd: exec.Command(r.binary, "--config", r.config(), "run"), life: r.lives, gone: make(chan struct{})}
+	line := append(append([]string{}, r.under...), r.binary, "--config", r.config(), "run")
+	d := &crashDaemon{cmd: exec.Command(line[0], line[1:]...), life: r.lives, gone: make(chan struct{})}
 	d.cmd.Env = append(os.Environ(), failpoint.PlanEnv+"="+r.plan(), failpoint.LogEnv+"="+r.marks(), "NO_PROXY=*")
 	d.cmd.Stdout, d.cmd.Stderr = log, log
 	r.wire.begin(d.life)
@@ -207,19 +209,19 @@ func (r *crashRig) stop(sig syscall.Signal) {
 		<-r.daemon.gone
 		r.t.Errorf("the daemon had not ended 15 s after %s", sig)
 	}
-	r.buried()
+	r.buried(r.daemon.killed())
 }
 
 // buried takes in that the daemon has ended: what the sandbox holds and its
 // audit log does not is in doubt, unless it ended in order.
-func (r *crashRig) buried() {
+func (r *crashRig) buried(killed bool) {
 	r.t.Helper()
 	d := r.daemon
 	r.daemon = nil
 	if !r.wire.quiet(10 * time.Second) {
 		r.t.Error("the sandbox is still busy with a daemon that has ended")
 	}
-	if !d.killed() {
+	if !killed {
 		return
 	}
 	recorded := r.recorded()

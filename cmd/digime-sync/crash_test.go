@@ -91,15 +91,18 @@ func newCrashProgram(t *testing.T) *crashProgram {
 			t.Fatal(err)
 		}
 	}
-	rnd := rand.New(rand.NewPCG(*crashSeed, 4))
-	rig := newCrashRig(t, filepath.Join(dir, "disk"), filepath.Join(dir, "side"))
-	p := &crashProgram{t: t, rig: rig, rnd: rnd, began: time.Now(), kills: map[string]int{}}
-	p.writer = &writer{t: t, rig: rig, rnd: rand.New(rand.NewPCG(*crashSeed, 5))}
+	p := crashProgramOn(t, newCrashRig(t, filepath.Join(dir, "disk"), filepath.Join(dir, "side")))
 	p.across = otherFileSystem(t)
 	if p.across != "" {
-		rig.must(os.Symlink(p.across, filepath.Join(rig.folder("across"), "Sent")))
+		p.rig.must(os.Symlink(p.across, filepath.Join(p.rig.folder("across"), "Sent")))
 	}
+	return p
+}
+
+func crashProgramOn(t *testing.T, rig *crashRig) *crashProgram {
 	t.Logf("seed %d", *crashSeed)
+	p := &crashProgram{t: t, rig: rig, rnd: rand.New(rand.NewPCG(*crashSeed, 4)), began: time.Now(), kills: map[string]int{}}
+	p.writer = &writer{t: t, rig: rig, rnd: rand.New(rand.NewPCG(*crashSeed, 5))}
 	return p
 }
 
@@ -282,7 +285,7 @@ func (p *crashProgram) settle() mishaps {
 		select {
 		case <-tick.C:
 		case <-p.rig.daemon.gone:
-			p.rig.buried()
+			p.rig.buried(true)
 			p.t.Fatalf("the daemon ended by itself, see %s", p.keep())
 		case <-deadline:
 			p.rig.stop(syscall.SIGTERM)
