@@ -61,7 +61,7 @@ func (b *build) linuxPackages(form string, scripts nfpm.Scripts) error {
 			},
 		})
 		if form == "rpm" {
-			info.Depends = append(info.Depends, "shadow-utils", "systemd")
+			info.Depends = append(info.Depends, "/usr/sbin/useradd", "systemd")
 		} else {
 			info.Recommends = []string{"systemd"}
 		}
