@@ -233,12 +233,12 @@ func (e *Engine) tidyBelow(ctx context.Context, folder *Folder) {
 		case err != nil || !d.IsDir():
 			return nil // what cannot be read, the watcher says
 		}
-		if err := store.RemoveTemps(path); err != nil {
-			e.Log.Warn("temporary files of a killed process could not be removed", "folder", folder.Path, "err", pathless(err))
-		}
 		own := d.Name() == sentFolder || d.Name() == failedFolder
 		if path != folder.Path && !folder.Recursive && !own {
 			return fs.SkipDir
+		}
+		if err := store.RemoveTemps(path); err != nil {
+			e.Log.Warn("temporary files of a killed process could not be removed", "folder", folder.Path, "err", pathless(err))
 		}
 		return nil
 	})
