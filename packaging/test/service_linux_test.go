@@ -1,0 +1,266 @@
+//go:build packaging
+
+package test
+
+import (
+	"encoding/json"
+	"fmt"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// The service that "digime-sync service install" puts on a machine, without any
+// package.
+
+const unitFile = "/etc/systemd/system/digime-sync.service"
+
+// bootForService boots a Debian with the program of this checkout alone.
+func bootForService(t *testing.T) *container {
+	t.Helper()
+	need(t, "systemd-nspawn", "curl")
+	dir := t.TempDir()
+	build := exec.Command("go", "build", "-o", filepath.Join(dir, "digime-sync"), "../../cmd/digime-sync")
+	build.Env = append(build.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("build the program: %v\n%s", err, out)
+	}
+	c := bootContainer(t, map[string]string{"/checkout": dir})
+	c.sh("install /checkout/digime-sync /usr/bin/digime-sync && install -d /etc/digime-sync")
+	return c
+}
+
+// serve installs and starts the service for the clinic's people.
+func (c *container) serve() {
+	c.t.Helper()
+	c.sh(`groupadd --system digime-sync; useradd --system -g digime-sync -d /var/lib/digime-sync -M -s /usr/sbin/nologin digime-sync
+cat >` + configFile + ` <<'END'
+application_id: app
+contracts: {}
+folders: []
+END
+digime-sync service install && digime-sync service start`)
+	c.openClinic()
+}
+
+// service is what "service status --json" says, with its exit code.
+func (c *container) service() (state string, reasons string, code int) {
+	c.t.Helper()
+	cmd := c.command("digime-sync", "service", "status", "--json")
+	out, _ := cmd.Output() // its exit code says how the service stands
+	var s struct {
+		State   string
+		Reasons []string
+	}
+	if err := json.Unmarshal(out, &s); err != nil {
+		c.t.Fatalf("service status --json: %v\n%s", err, out)
+	}
+	return s.State, strings.Join(s.Reasons, "; "), cmd.ProcessState.ExitCode()
+}
+
+// untilService waits until the service stands so, for a reason with these words.
+func (c *container) untilService(limit time.Duration, state, reason string, code int) {
+	c.t.Helper()
+	var last string
+	defer func() {
+		if c.t.Failed() {
+			c.t.Logf("service status said last: %s", last)
+		}
+	}()
+	c.eventually(limit, "service status: "+state+" "+reason, func() bool {
+		got, why, exit := c.service()
+		last = fmt.Sprintf("%s (%s), exit code %d", got, why, exit)
+		return got == state && exit == code && strings.Contains(why, reason)
+	})
+}
+
+func TestServiceLifeCycle(t *testing.T) {
+	c := bootForService(t)
+	c.untilService(soon, "not installed", "", 1)
+	c.serve()
+	same(t, "enabled", c.run("systemctl", "is-enabled", "digime-sync"), "enabled")
+	c.untilService(soon, "running", "", 0)
+	unit := c.run("cat", unitFile)
+	if out := c.run("digime-sync", "service", "install"); !strings.Contains(out, "already installed") {
+		t.Errorf("the second install says %q", out)
+	}
+	same(t, "unit after the second install", c.run("cat", unitFile), unit)
+	c.drop("report.txt", "all well")
+	c.delivered("report.txt")
+
+	c.run("digime-sync", "service", "stop")
+	c.untilService(soon, "stopped", "", 1)
+	c.run("digime-sync", "service", "restart")
+	c.untilService(soon, "running", "", 0)
+
+	if out := c.run("digime-sync", "--config", "/srv/other.yaml", "service", "install"); !strings.Contains(out, "replaced") {
+		t.Errorf("an install with another configuration says %q", out)
+	}
+	if now := c.run("cat", unitFile); !strings.Contains(now, "run --config /srv/other.yaml\n") {
+		t.Errorf("--config is not kept:\n%s", now)
+	}
+
+	out := c.run("digime-sync", "service", "uninstall")
+	if !strings.Contains(out, "uninstalled") || c.exists(unitFile) || c.exists(unitFile+".d/folders.conf") {
+		t.Errorf("uninstall leaves the unit, or says %q", out)
+	}
+	if out, err := c.try("pgrep", "-f", "digime-sync run"); err == nil {
+		t.Errorf("it runs on after it was uninstalled: process %s", out)
+	}
+	if !c.exists("/var/lib/digime-sync/tokens") || !c.exists(configFile) {
+		t.Error("uninstall takes consents or configuration away")
+	}
+	c.untilService(soon, "not installed", "", 1)
+	c.run("digime-sync", "service", "uninstall")
+}
+
+func TestServiceComesBack(t *testing.T) {
+	c := bootForService(t)
+	c.serve()
+	before := c.mainPID()
+	began := time.Now()
+	c.run("kill", "-KILL", fmt.Sprint(before))
+	c.untilService(5*time.Second, "restarting", "signal 9", 1)
+	c.untilService(5*time.Second-time.Since(began), "running", "", 0)
+	t.Logf("back %v after kill -9", time.Since(began))
+
+	// A process that hangs, main loop and all. The limits are shortened: it is the
+	// watchdog that is tried, not patience.
+	c.write(unitFile+".d/test.conf", "[Service]\nWatchdogSec=2\nTimeoutAbortSec=1\n", 0o644)
+	c.sh("systemctl daemon-reload && digime-sync service restart")
+	hung := c.mainPID()
+	pause(5 * time.Second) // longer than the limit: a loop that is well feeds the watchdog
+	same(t, "process after two limits", c.mainPID(), hung)
+	c.run("kill", "-STOP", fmt.Sprint(hung))
+	c.eventually(15*time.Second, "the watchdog restarts it", func() bool { return c.mainPID() != hung && c.active() })
+	if log := c.run("journalctl", "--no-pager", "-u", "digime-sync"); !strings.Contains(log, "Watchdog timeout") {
+		t.Error("it was not the watchdog")
+	}
+	c.drop("after.txt", "after all that")
+	c.delivered("after.txt")
+}
+
+func TestServiceThatCannotRun(t *testing.T) {
+	c := bootForService(t)
+	c.serve()
+	c.run("cp", configFile, "/srv/good.yaml")
+
+	// While it runs: the last good configuration stays.
+	c.sh("echo 'nonsense: 1' >> " + configFile)
+	c.untilService(soon, "degraded", "nonsense", 3)
+	c.drop("meanwhile.txt", "by the last good configuration")
+	c.delivered("meanwhile.txt")
+
+	// At the start: exit 78, and no start after that.
+	if out, err := c.try("digime-sync", "service", "restart"); err == nil {
+		t.Errorf("a start with a bad configuration says %q", out)
+	}
+	c.untilService(soon, "failed", "78", 1)
+	same(t, "exit code", c.property("ExecMainStatus"), "78")
+	pause(4 * time.Second) // RestartSec twice
+	same(t, "restarts", c.property("NRestarts"), "0")
+	same(t, "state", c.property("ActiveState"), "failed")
+
+	// Mended, but somebody else has the database: it waits, and says so.
+	c.run("cp", "/srv/good.yaml", configFile)
+	holder := c.command("flock", "/var/lib/digime-sync/state.pid", "sleep", "1000")
+	if err := holder.Start(); err != nil {
+		t.Fatal(err)
+	}
+	c.eventually(soon, "somebody has the lock", func() bool {
+		_, err := c.try("flock", "-n", "/var/lib/digime-sync/state.pid", "true")
+		return err != nil
+	})
+	c.run("digime-sync", "service", "start")
+	c.untilService(soon, "degraded", "in use", 3)
+	if text := c.property("StatusText"); !strings.Contains(text, "in use") {
+		t.Errorf("systemctl status says %q", text)
+	}
+	c.run("pkill", "sleep")
+	_ = holder.Wait() // it was ended
+	c.untilService(soon, "running", "", 0)
+	same(t, "restarts", c.property("NRestarts"), "0")
+}
+
+func TestServiceInstallIsAllOrNothing(t *testing.T) {
+	c := bootForService(t)
+	c.write(configFile, "application_id: app\ncontracts: {}\nfolders: []\n", 0o644)
+
+	c.write("/usr/lib/systemd/system/digime-sync.service", "[Service]\nExecStart=/bin/true\n", 0o644)
+	out, err := c.try("digime-sync", "service", "install")
+	if err == nil || !strings.Contains(out, "hint: systemctl enable") || c.exists(unitFile) {
+		t.Errorf("a package's unit is hidden: %s", out)
+	}
+	if out, err := c.try("digime-sync", "service", "uninstall"); err == nil || !strings.Contains(out, "belongs to a package") {
+		t.Errorf("a package's service is uninstalled: %s", out)
+	}
+	c.run("rm", "/usr/lib/systemd/system/digime-sync.service")
+	c.run("systemctl", "daemon-reload")
+
+	wants := "/etc/systemd/system/multi-user.target.wants"
+	c.sh("mv " + wants + " /srv/wants && touch " + wants) // so that enabling fails
+	if out, err := c.try("digime-sync", "service", "install"); err == nil {
+		t.Fatalf("it says %q though it could not be enabled", out)
+	}
+	if c.exists(unitFile) {
+		t.Error("a unit is left")
+	}
+	if out, err := c.try("getent", "passwd", "digime-sync"); err == nil {
+		t.Errorf("a user is left: %s", out)
+	}
+	c.sh("rm " + wants + " && mv /srv/wants " + wants)
+	c.run("digime-sync", "service", "install")
+	same(t, "enabled", c.run("systemctl", "is-enabled", "digime-sync"), "enabled")
+
+	out, err = c.try("setpriv", "--reuid", "nobody", "--clear-groups", "digime-sync", "service", "stop")
+	if err == nil || !strings.Contains(out, "only root") || !strings.Contains(out, "hint: sudo") {
+		t.Errorf("somebody else hears %q", out)
+	}
+}
+
+// Folders below /home are out of the service's sight until they are configured,
+// and a key may come as a credential.
+func TestServiceReachesWhatIsConfigured(t *testing.T) {
+	c := bootForService(t)
+	c.serve()
+	c.sh(`install -d -m 0700 /home/anna && install -d -m 0777 /home/anna/scans
+install -d /etc/credstore.encrypted
+systemd-creds encrypt --with-key=host --name=clinic.key /srv/api/clinic-write.key /etc/credstore.encrypted/digime-sync.clinic.key
+rm /etc/digime-sync/clinic-write.key
+sed -i 's#/srv/drop/alice#/home/anna/scans#; s#private_key_file: clinic-write.key#private_key_file: "${CREDENTIALS_DIRECTORY}/clinic.key"#' ` + configFile)
+	c.untilService(soon, "degraded", "not open to the service yet", 3)
+	out := c.run("digime-sync", "service", "configure")
+	c.run("digime-sync", "service", "restart")
+	c.untilService(soon, "running", "", 0)
+	if again := c.run("digime-sync", "service", "configure"); !strings.Contains(out, "opened") || !strings.Contains(again, "already open") {
+		t.Errorf("configure says %q, then %q", out, again)
+	}
+	c.write("/home/anna/scans/x.txt", "from home", 0o644)
+	c.write("/home/anna/scans/x.txt.meta.json", `{"mimeType": "text/plain", "accounts": [{"accountId": "P-1001"}]}`, 0o644)
+	c.eventually(soon, "the receipt", func() bool { return c.exists("/home/anna/scans/x.txt.receipt.json") })
+}
+
+// A stop in the middle of a push is repeated by the next start; nothing is lost,
+// and nothing is there twice without being said.
+func TestRestartInTheMiddleOfAPush(t *testing.T) {
+	c := bootForService(t)
+	c.serve()
+	c.sh(`head -c 100000000 /dev/urandom > /srv/drop/alice/scan.bin
+echo '{"mimeType": "application/octet-stream", "accounts": [{"accountId": "P-1001"}]}' > /srv/drop/alice/scan.bin.meta.json`)
+	c.eventually(soon, "the push has begun", func() bool {
+		out, _ := c.try("digime-sync", "status", "/srv/drop/alice/scan.bin")
+		return strings.HasPrefix(out, "pushing")
+	})
+	began := time.Now()
+	c.run("systemctl", "restart", "digime-sync")
+	if took := time.Since(began); took > 10*time.Second {
+		t.Errorf("the restart took %v", took)
+	}
+	c.delivered("scan.bin")
+	receipt := c.run("cat", "/srv/drop/alice/scan.bin.receipt.json")
+	if n := c.deliveries(); n != 1 && !strings.Contains(receipt, `"may_be_double": true`) {
+		t.Errorf("%d deliveries, and the receipt says %s", n, receipt)
+	}
+}
