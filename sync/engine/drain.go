@@ -21,7 +21,7 @@ const lookEvery = 2 * time.Second
 func (e *Engine) drain(ctx context.Context, once bool, only map[string]bool) error {
 	now := time.Now()
 	d := &drainer{engine: e, once: once, only: only, began: now, lanes: map[string]*lane{}, done: make(chan outcome), probed: make(chan error)}
-	e.host.hinted(now)
+	e.host.anew(now)
 	if err := d.begin(ctx); err != nil {
 		return err
 	}
@@ -279,8 +279,8 @@ func (d *drainer) learn(o outcome, now time.Time) error {
 	e := d.engine
 	switch {
 	case o.unreached != nil:
-		e.host.failed(o.round, o.unreached, passingHint(o.unreached), now)
-		if d.once { // which does not wait
+		news := e.host.failed(o.round, o.unreached, passingHint(o.unreached), now)
+		if news && d.once { // which does not wait
 			e.host.hinted(now)
 		}
 	case o.answers || o.reached:

@@ -73,12 +73,13 @@ func (h *host) answered(now time.Time) {
 }
 
 // failed is told of a push that began in a round and met a fault of the host.
-// The first may be one connection's affair: a probe finds out at once.
-func (h *host) failed(round int, api *digime.Error, hint string, now time.Time) {
+// The first may be one connection's affair: a probe finds out at once. It
+// returns whether that is news.
+func (h *host) failed(round int, api *digime.Error, hint string, now time.Time) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if round != h.round || !h.since.IsZero() {
-		return
+		return false
 	}
 	h.round++
 	h.faults++
@@ -87,6 +88,7 @@ func (h *host) failed(round int, api *digime.Error, hint string, now time.Time) 
 	if h.faults > 1 {
 		h.next = now.Add(min(backoff(h.faults-1), longestTrial))
 	}
+	return true
 }
 
 // startProbe says whether a probe is to be made now; then it counts as begun.
@@ -123,6 +125,14 @@ func (h *host) abandoned() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.probing = false
+}
+
+// anew begins with what is known of the host as if a push had just failed: a
+// probe finds out.
+func (h *host) anew(now time.Time) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.next, h.proven, h.faults = now, false, 0
 }
 
 // hinted is told that the host may be back: the next probe is due now.
