@@ -33,39 +33,54 @@ const (
 
 // Account is the person's account in the pusher's own system.
 type Account struct {
+	// The account's id there.
 	AccountID string `json:"accountId"`
 }
 
 // ObjectType names a kind of object the file holds (known from the iOS SDK).
 type ObjectType struct {
-	Name       string   `json:"name"`
+	// What the kind is called.
+	Name string `json:"name"`
+	// What the objects are called.
 	References []string `json:"references,omitzero"`
 }
 
 // Descriptor is the file descriptor of the digi.me API, with the fields of the
 // public SDKs. A nil Reference or Tags means not given; an empty one means none.
 type Descriptor struct {
-	MimeType      string       `json:"mimeType,omitempty"`
-	Accounts      []Account    `json:"accounts,omitzero"`
-	Reference     []string     `json:"reference,omitzero"`
-	Tags          []string     `json:"tags,omitzero"`
-	ContractID    string       `json:"contractId,omitempty"`
-	AppID         string       `json:"appId,omitempty"`
-	ProviderName  string       `json:"providerName,omitempty"`
-	ObjectTypes   []ObjectType `json:"objectTypes,omitzero"`
-	ServiceGroups []int        `json:"serviceGroups,omitzero"`
+	// The file's MIME type; auto: detected from the content.
+	MimeType string `json:"mimeType,omitempty"`
+	// The person's accounts in your own system; else the folder's or the library's.
+	Accounts []Account `json:"accounts,omitzero"`
+	// What the file is called in the library; else its name. An empty list: nothing.
+	Reference []string `json:"reference,omitzero"`
+	// The file's tags; else the folder's. An empty list: none.
+	Tags []string `json:"tags,omitzero"`
+	// The contract's id; digime-sync knows it.
+	ContractID string `json:"contractId,omitempty"`
+	// The application's id; digime-sync knows it.
+	AppID string `json:"appId,omitempty"`
+	// What the place the file comes from is called.
+	ProviderName string `json:"providerName,omitempty"`
+	// The kinds of objects the file holds.
+	ObjectTypes []ObjectType `json:"objectTypes,omitzero"`
+	// The numbers of the service groups the file belongs to.
+	ServiceGroups []int `json:"serviceGroups,omitzero"`
 }
 
 // Provider says where a FHIR push goes. A sidecar may give either field alone;
 // an empty field means not given.
 type Provider struct {
+	// The account at the provider.
 	AccountID string `json:"accountId,omitempty"`
-	Version   string `json:"version,omitempty"`
+	// The FHIR version: stu3 or 3.0.2.
+	Version string `json:"version,omitempty"`
 }
 
 // Sidecar is what a sidecar file says. Provider is nil when not given.
 type Sidecar struct {
 	Descriptor
+	// Where a FHIR push goes.
 	Provider *Provider `json:"provider,omitzero"`
 }
 

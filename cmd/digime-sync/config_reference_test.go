@@ -4,9 +4,6 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"go/ast"
-	"go/parser"
-	"go/token"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -23,7 +20,7 @@ var updateReference = flag.Bool("update", false, "write the table of keys into R
 func ConfigReference(t *testing.T) string {
 	t.Helper()
 	rows := []string{"| key | type | default | meaning |", "|---|---|---|---|"}
-	comments := fieldComments(t)
+	comments := commentsIn(t, "config.go")
 	var walk func(prefix string, typ reflect.Type)
 	walk = func(prefix string, typ reflect.Type) {
 		for i := range typ.NumField() {
@@ -88,31 +85,6 @@ func defaultWords(key string, field reflect.StructField) string {
 		return "by system"
 	}
 	return ""
-}
-
-// fieldComments gives the comment above each field, by "Struct.Field".
-func fieldComments(t *testing.T) map[string]string {
-	t.Helper()
-	file, err := parser.ParseFile(token.NewFileSet(), "config.go", nil, parser.ParseComments)
-	if err != nil {
-		t.Fatal(err)
-	}
-	comments := map[string]string{}
-	ast.Inspect(file, func(n ast.Node) bool {
-		spec, ok := n.(*ast.TypeSpec)
-		if !ok {
-			return true
-		}
-		if s, ok := spec.Type.(*ast.StructType); ok {
-			for _, f := range s.Fields.List {
-				for _, name := range f.Names {
-					comments[spec.Name.Name+"."+name.Name] = strings.Join(strings.Fields(f.Doc.Text()), " ")
-				}
-			}
-		}
-		return false
-	})
-	return comments
 }
 
 // The table in README.md is that of the struct; `go test -update` writes it.

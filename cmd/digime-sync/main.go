@@ -92,7 +92,7 @@ func (a *app) commands() (_ *cobra.Command, ran *bool) {
 	root.SetUsageTemplate(root.UsageTemplate() + exitCodes)
 	root.AddCommand(a.runCommand(), a.reloadCommand(), a.syncCommand(), a.pushCommand(), a.releaseCommand(), a.statusCommand(), a.checkCommand(),
 		a.authorizeCommand(), a.tokenCommand(), a.readCommand(), a.stateCommand(), a.serviceCommand(), a.versionCommand(), a.sandboxCommand(), a.demoCommand())
-	root.AddCommand(a.fleetCommand(), a.enrolCommand(), a.configureCommand(), a.purgeCommand())
+	root.AddCommand(a.fleetCommand(), a.enrolCommand(), a.schemaCommand(), a.configureCommand(), a.purgeCommand())
 	return root, ran
 }
 
