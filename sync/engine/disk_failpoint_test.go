@@ -129,6 +129,23 @@ func (f *faults) round(mark, errno string) {
 	})
 }
 
+// until is the rig's with more patience: what failed is tried again by a sweep,
+// which comes every 15 s, or less often on a slow disk.
+func (f *faults) until(what string, fact func() bool) {
+	f.t.Helper()
+	deadline := time.After(2 * time.Minute)
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for !fact() {
+		select {
+		case <-tick.C:
+		case <-deadline:
+			s, err := f.engine.Status("")
+			f.t.Fatalf("%s: not in time; trouble %q, %v, %v", what, s.Trouble, s.Counts, err)
+		}
+	}
+}
+
 // diverts says whether notes of a folder go to the state folder at present.
 func (e *Engine) diverts(folder string) bool {
 	e.mu.Lock()
@@ -211,4 +228,42 @@ func TestFaultsAtEveryStep(t *testing.T) {
 	}
 	f.check()
 	t.Logf("%d faults, %d files", f.rounds, len(f.dropped))
+}
+
+// While the disk is full the service holds on to an answer it cannot record. A
+// stop tries it once more: with room by then nothing is in doubt, and without
+// the file is sent again and its receipt says so.
+func TestStopWithAnAnswerNotRecorded(t *testing.T) {
+	defer slog.SetDefault(slog.Default())
+	slog.SetDefault(slog.New(slog.DiscardHandler))
+	for name, room := range map[string]bool{"room at the stop": true, "no room": false} {
+		t.Run(name, func(t *testing.T) {
+			f := newFaults(t)
+			must(t, os.WriteFile(f.plan, []byte("push.record ENOSPC\n"), 0o600))
+			f.start()
+			path := f.drop("keeper", "held.txt", "held")
+			f.until("the answer is held on to", func() bool { return f.engine.answers.Load() == 1 && f.countHits("push.record") > 1 })
+			if n := len(f.api.Deliveries()); n != 1 {
+				t.Fatalf("%d deliveries", n)
+			}
+			if room {
+				must(t, os.Remove(f.plan))
+			}
+			if took := f.stop(); took > 5*time.Second {
+				t.Errorf("the stop took %s", took)
+			}
+			_ = os.Remove(f.plan) // it may be gone
+			f.restart()
+			f.start()
+			f.untilState(path, store.Delivered)
+			f.until("receipt", func() bool { return exist(path + ReceiptSuffix) })
+			want := 2
+			if room {
+				want = 1
+			}
+			if n := len(f.api.Deliveries()); n != want || f.receipt(path).MayBeDouble == room {
+				t.Errorf("%d deliveries, may be double: %v", n, f.receipt(path).MayBeDouble)
+			}
+		})
+	}
 }

@@ -37,7 +37,7 @@ func (e *Engine) drain(ctx context.Context, once bool, only map[string]bool) err
 	for d.running > 0 { // each ends soon by ctx, and says what became of it
 		d.running--
 		if o := <-d.done; fault == nil {
-			fault = o.fault
+			fault = d.forgive(o.fault, time.Now())
 		}
 	}
 	if d.probing {

@@ -334,6 +334,9 @@ func (e *Engine) recordDelivery(ctx context.Context, f store.File, now time.Time
 		if err == nil {
 			e.storeWorks()
 		}
+		if err != nil && last {
+			e.Log.Error("a delivery could not be recorded before the stop: the file is in doubt", e.file(f.Path), "library", f.Library, "err", err)
+		}
 		if err == nil || last || !passingDisk(err) {
 			return err
 		}
