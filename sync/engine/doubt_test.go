@@ -283,3 +283,49 @@ func TestCandidates(t *testing.T) {
 		t.Errorf("candidates: %s", got)
 	}
 }
+
+// A library that cannot be asked in passing is asked some times more before the
+// file is sent again, and not for ever.
+func TestInDoubtIsAskedAgain(t *testing.T) {
+	for name, c := range map[string]struct {
+		faults, copies int
+	}{"found in the end": {2, 1}, "never": {-1, 2}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t, nil, "alice")
+			var log bytes.Buffer
+			r.log = &log
+			r.readable("alice")
+			r.engine.asking = 20 * time.Millisecond
+			r.api.Fail(sandbox.Fault{Kind: sandbox.ReqTrigger, Do: sandbox.DoRefuse, Status: 500, Count: c.faults * readTries})
+			r.api.Fail(sandbox.Fault{Kind: sandbox.ReqPush, Do: sandbox.DoLose})
+			path := r.drop("alice", "scan.txt", "content")
+			r.start()
+			r.untilState(path, store.Delivered)
+			r.stop()
+			if n := r.copies("content"); n != c.copies {
+				t.Errorf("%d copies", n)
+			}
+			want := c.faults
+			if want < 0 {
+				want = mostAsked
+			}
+			if n := strings.Count(log.String(), "could not be asked"); n != want {
+				t.Errorf("asked in vain %d times, want %d:\n%s", n, want, log.String())
+			}
+		})
+	}
+}
+
+// Where and when a file was queued by a clock that was wrong then, it is looked
+// for all the same.
+func TestInDoubtIsLookedForFromTheRightTime(t *testing.T) {
+	r := newRig(t, nil, "alice")
+	must(t, r.engine.Client.Reach(t.Context()))
+	now := time.Now()
+	for shift, want := range map[time.Duration]time.Time{-time.Hour: now.Add(-time.Hour), 365 * 24 * time.Hour: now} {
+		if got := r.engine.queuedFor(store.File{QueuedAt: now.Add(shift)}, now); !got.Equal(want) {
+			t.Errorf("queued %s from now: from %s", shift, got)
+		}
+	}
+}

@@ -176,3 +176,33 @@ func TestProviderFaultHoldsItsFileAlone(t *testing.T) {
 		t.Errorf("%v, library %+v", s.Counts, s.Libraries[0])
 	}
 }
+
+// A postbox that calls every push pending has words of its own, and does not
+// cost a refresh every few minutes.
+func TestPostboxThatStaysPending(t *testing.T) {
+	r := newRig(t, func(f *Folder) { f.Push = PushPostbox }, "alice")
+	token := r.api.NewUser("postbox", time.Hour, 24*time.Hour)
+	var named struct{ User struct{ ID string } }
+	must(t, json.Unmarshal(token, &named))
+	must(t, r.vault.Save("alice", token))
+	id, pem, err := r.api.Postbox(named.User.ID)
+	must(t, err)
+	key, err := digime.ParsePublicKey([]byte(pem))
+	must(t, err)
+	r.libs["alice"] = Library{Name: "alice", Contract: digime.Contract{ID: "postbox", Key: contractKey(), RedirectURI: "http://localhost/"},
+		Postbox: &digime.PostboxAddress{ID: id, Key: key}}
+	r.restart()
+	r.api.Fail(sandbox.Fault{Kind: sandbox.ReqPostbox, Do: sandbox.DoAnswer, Status: 200, Type: "application/json", Body: `{"status":"pending","expires":1}`, AfterBody: true, Count: 2})
+	path := r.drop("alice", "one.txt", "one")
+	r.once()
+	f := r.state(path)
+	if f.State != store.Retrying || f.Code != digime.StatusPending || !strings.Contains(f.Reason, "pending") || strings.Contains(f.Reason, "not accepted") ||
+		!strings.Contains(f.Hint, "authorize alice") || time.Until(*f.NextAttempt) < pendingRetry-time.Minute {
+		t.Errorf("%+v", f)
+	}
+	must(t, r.engine.Submit(t.Context(), path, false))
+	r.once()
+	if f := r.state(path); f.State != store.Delivered {
+		t.Errorf("%+v", f)
+	}
+}
