@@ -8,6 +8,7 @@ import (
 	"slices"
 	"sync"
 	"time"
+	"unsafe"
 
 	"github.com/kardianos/service"
 	"golang.org/x/sys/windows"
@@ -106,38 +107,55 @@ const serviceWords = "Pushes files from watched folders into digi.me libraries"
 
 // updateService gives a service that is there this program and configuration.
 func updateService(s *mgr.Service, exe, config string, undo *undoing) (string, error) {
-	before, err := s.Config()
+	before, _, err := readService(s.Handle)
 	if err != nil {
-		return "", fmt.Errorf("read service: %w", err)
+		return "", err
 	}
-	wanted := before
-	wanted.BinaryPathName = windows.ComposeCommandLine([]string{exe, "run", "--config", config})
-	old, err := windows.DecomposeCommandLine(before.BinaryPathName)
-	if err == nil && slices.Equal(old, []string{exe, "run", "--config", config}) {
+	wanted := []string{exe, "run", "--config", config}
+	if args, err := windows.DecomposeCommandLine(before); err == nil && slices.Equal(args, wanted) {
 		return outcomeSame, nil
 	}
-	undo.add(func() error { return s.UpdateConfig(before) })
-	if err := s.UpdateConfig(wanted); err != nil {
-		return "", fmt.Errorf("change service: %w", err)
+	undo.add(func() error { return setCommand(s.Handle, before) })
+	return outcomeReplaced, setCommand(s.Handle, windows.ComposeCommandLine(wanted))
+}
+
+// readService returns what a service runs and when it starts. The library's own
+// way asks for more, and fails where the system does not know all of it.
+func readService(h windows.Handle) (command string, start uint32, err error) {
+	buf := make([]byte, 8<<10) // as large as it may be: QueryServiceConfig
+	c := (*windows.QUERY_SERVICE_CONFIG)(unsafe.Pointer(&buf[0]))
+	var needed uint32
+	if err := windows.QueryServiceConfig(h, c, uint32(len(buf)), &needed); err != nil {
+		return "", 0, fmt.Errorf("read service: %w", err)
 	}
-	return outcomeReplaced, nil
+	return windows.UTF16PtrToString(c.BinaryPathName), c.StartType, nil
+}
+
+func setCommand(h windows.Handle, command string) error {
+	path, err := windows.UTF16PtrFromString(command)
+	if err == nil {
+		const same = windows.SERVICE_NO_CHANGE
+		err = windows.ChangeServiceConfig(h, same, same, same, path, nil, nil, nil, nil, nil, nil)
+	}
+	if err != nil {
+		return fmt.Errorf("change service: %w", err)
+	}
+	return nil
 }
 
 // complete sets what kardianos/service leaves out. Ends with an error count as
 // faults too, and the service's SID is its own, so that access lists can name it.
 func complete(s *mgr.Service) error {
-	c, err := s.Config()
-	if err != nil {
-		return fmt.Errorf("read service: %w", err)
-	}
-	c.SidType, c.DelayedAutoStart = windows.SERVICE_SID_TYPE_UNRESTRICTED, true
-	if err := s.UpdateConfig(c); err != nil {
-		return fmt.Errorf("set delayed start and SID: %w", err)
+	sid := uint32(windows.SERVICE_SID_TYPE_UNRESTRICTED) // SERVICE_SID_INFO has no more than that
+	err := windows.ChangeServiceConfig2(s.Handle, windows.SERVICE_CONFIG_SERVICE_SID_INFO, (*byte)(unsafe.Pointer(&sid)))
+	if err != nil && !errors.Is(err, windows.ERROR_INVALID_LEVEL) { // Wine does not know it
+		return fmt.Errorf("set SID: %w", err)
 	}
 	if err := s.SetRecoveryActions(recovery, recoveryReset); err != nil {
 		return fmt.Errorf("set recovery: %w", err)
 	}
-	if err := s.SetRecoveryActionsOnNonCrashFailures(true); err != nil {
+	err = s.SetRecoveryActionsOnNonCrashFailures(true)
+	if err != nil && !errors.Is(err, windows.ERROR_INVALID_LEVEL) {
 		return fmt.Errorf("set recovery: %w", err)
 	}
 	return nil
@@ -244,18 +262,18 @@ func askManager(context.Context) (managed, error) {
 	if err != nil {
 		return managed{}, fmt.Errorf("ask the service manager: %w", err)
 	}
-	c, err := s.Config()
+	command, start, err := readService(h)
 	if err != nil {
-		return managed{}, fmt.Errorf("ask the service manager: %w", err)
+		return managed{}, err
 	}
-	return windowsState(now, c), nil
+	return windowsState(now, command, start), nil
 }
 
 // windowsState says how the service stands. One that ended with an error is
 // started again by the manager within 30 s, and does not give up.
-func windowsState(now svc.Status, c mgr.Config) managed {
-	m := managed{State: stateRunning, Enabled: c.StartType == mgr.StartAutomatic, PID: int(now.ProcessId)}
-	if args, err := windows.DecomposeCommandLine(c.BinaryPathName); err == nil && len(args) == 4 && args[2] == "--config" {
+func windowsState(now svc.Status, command string, start uint32) managed {
+	m := managed{State: stateRunning, Enabled: start == mgr.StartAutomatic, PID: int(now.ProcessId)}
+	if args, err := windows.DecomposeCommandLine(command); err == nil && len(args) == 4 && args[2] == "--config" {
 		m.Config = args[3]
 	}
 	if now.State != svc.Stopped {
