@@ -119,7 +119,7 @@ func (c *container) try(args ...string) (string, error) {
 // command prepares a command inside the container.
 func (c *container) command(args ...string) *exec.Cmd {
 	cmd := exec.Command("nsenter", append([]string{"-t", strconv.Itoa(c.pid), "-a"}, args...)...)
-	cmd.Env = []string{"HOME=/root", "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C", "TERM=dumb", "DEBIAN_FRONTEND=noninteractive"}
+	cmd.Env = []string{"HOME=/root", "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C.UTF-8", "TERM=dumb", "DEBIAN_FRONTEND=noninteractive"}
 	cmd.WaitDelay = time.Second // what it leaves behind may hold its output open
 	return cmd
 }

@@ -212,11 +212,9 @@ func TestSBOM(t *testing.T) {
 
 func TestLintian(t *testing.T) {
 	need(t, "lintian")
-	for _, arch := range []string{"amd64", "arm64"} {
-		file := filepath.Join(release(t, first), "digime-sync_"+first+"-1_"+arch+".deb")
-		if out, err := exec.Command("lintian", "--allow-root", "--fail-on", "error,warning", file).CombinedOutput(); err != nil {
-			t.Errorf("%s: %v\n%s", arch, err, out)
-		}
+	file := filepath.Join(release(t, first), "digime-sync_"+first+"-1_amd64.deb") // the other differs in the program alone
+	if out, err := exec.Command("lintian", "--allow-root", "--fail-on", "error,warning", file).CombinedOutput(); err != nil {
+		t.Errorf("%v\n%s", err, out)
 	}
 }
 
