@@ -99,6 +99,33 @@ func loadConfig(path string, fleet []fleetFile) (*Config, error) {
 	return cfg, orNothing(&cfg, l.err(path, layers))
 }
 
+// loadAlone reads a configuration without the layers over it, as that of a demo,
+// which no policy is meant for.
+func loadAlone(path string) (*Config, error) {
+	abs, err := filepath.Abs(path)
+	if err != nil {
+		return nil, fmt.Errorf("find the folder of %s: %w", path, err)
+	}
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return nil, &ConfigError{Path: path, Faults: []ConfigFault{unreadable(err)}, err: err}
+	}
+	layers := []*layer{{data: data}}
+	l := newConfigLoader(filepath.Dir(abs), os.LookupEnv)
+	cfg := l.load(layers)
+	l.readFiles(cfg)
+	return cfg, orNothing(&cfg, l.err(path, layers))
+}
+
+// ready says that there is nothing to do yet, for a command that would do nothing
+// without a word.
+func (cfg *Config) ready() error {
+	if cfg.Waiting == "" || len(cfg.Folders) > 0 {
+		return nil
+	}
+	return failure(exitHeld, "digime-sync fleet fetch", "%s, and without it there is nothing to do", cfg.Waiting)
+}
+
 // orNothing takes the configuration away when there is an error.
 func orNothing(cfg **Config, err error) error {
 	if err != nil {

@@ -53,7 +53,7 @@ func (a *app) demo(ctx context.Context) (err error) {
 		return errors.Join(err, l.Close())
 	}
 	a.say(1, "a stand-in for the digi.me API answers at %s, with keys and consent of two invented people", play.root)
-	cfg, err := LoadConfig(filepath.Join(dir, "config.yaml"))
+	cfg, err := loadAlone(filepath.Join(dir, "config.yaml"))
 	if err != nil {
 		return errors.Join(err, l.Close())
 	}

@@ -95,7 +95,7 @@ func (f *fleetLoop) Run(ctx context.Context) error {
 	if held, err := readTaken(cfg.StateDir); err == nil {
 		f.known = serials(held)
 	}
-	f.enrol() // what was left when the process died is done before anything is renewed
+	f.enrol()
 	for {
 		select {
 		case <-ctx.Done():

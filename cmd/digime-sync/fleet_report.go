@@ -157,19 +157,12 @@ func putReport(ctx context.Context, cfg *Config, r machineReport) error {
 		return fmt.Errorf("encode report: %w", err)
 	}
 	data = append(data, '\n')
-	ctx, cancel := context.WithTimeout(ctx, fleetPatience)
-	defer cancel()
 	if isURL(cfg.ReportTo) {
 		return sendReport(ctx, cfg, r.Host+".json", data)
 	}
-	done := make(chan error, 1)
-	go func() { done <- store.WriteFile(filepath.Join(cfg.ReportTo, r.Host+".json"), data, 0o644) }()
-	select {
-	case err := <-done:
-		return err
-	case <-ctx.Done():
-		return errors.New("the share does not answer")
-	}
+	return onShare(ctx, cfg.ReportTo, func() error {
+		return store.WriteFile(filepath.Join(cfg.ReportTo, r.Host+".json"), data, 0o644)
+	})
 }
 
 func sendReport(ctx context.Context, cfg *Config, name string, data []byte) error {

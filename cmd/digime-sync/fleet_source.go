@@ -15,6 +15,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -141,27 +142,46 @@ func isPage(contentType string, data []byte) bool {
 	return strings.HasPrefix(contentType, "text/html") || bytes.HasPrefix(start, []byte("<"))
 }
 
-// shareSource reads from a folder. A share that hangs holds up its own reading
-// alone, and is not asked again before it has answered.
+// shareSource reads from a folder.
 func shareSource(dir string) fleetSource {
 	return func(ctx context.Context, name string, limit int64, _ string) ([]byte, string, error) {
-		type result struct {
-			data []byte
-			err  error
+		var data []byte
+		err := onShare(ctx, dir, func() (err error) {
+			data, err = readShare(dir, name, limit)
+			return err
+		})
+		if errors.Is(err, errShareHangs) {
+			return nil, "", &fleetError{fleetUnreachable, name, err.Error(), "look at the share and its server"}
 		}
-		done := make(chan result, 1)
-		go func() {
-			data, err := readShare(dir, name, limit)
-			done <- result{data, err}
-		}()
-		ctx, cancel := context.WithTimeout(ctx, fleetPatience)
-		defer cancel()
-		select {
-		case r := <-done:
-			return r.data, "", r.err
-		case <-ctx.Done():
-			return nil, "", &fleetError{fleetUnreachable, name, "the share does not answer", "look at the share and its server"}
-		}
+		return data, "", err
+	}
+}
+
+var errShareHangs = errors.New("the share does not answer")
+
+// hangingShares are the folders that something still waits for.
+var hangingShares sync.Map
+
+// onShare does something in a folder that may be a share. One that hangs holds
+// up what is done there alone, and is not asked again before it has answered.
+// After errShareHangs, do may still be running.
+func onShare(ctx context.Context, dir string, do func() error) error {
+	if _, hangs := hangingShares.LoadOrStore(dir, true); hangs {
+		return errShareHangs
+	}
+	done := make(chan error, 1)
+	go func() {
+		err := do()
+		hangingShares.Delete(dir)
+		done <- err
+	}()
+	ctx, cancel := context.WithTimeout(ctx, fleetPatience)
+	defer cancel()
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		return errShareHangs
 	}
 }
 

@@ -142,9 +142,11 @@ func TestFleetServerIsBad(t *testing.T) {
 		{"server error", status(503), "common.yaml: the server answers 503 Service Unavailable"},
 		{"no content", status(204), "common.yaml: the server answers 204 No Content"},
 		{"proxy login", status(407), "common.yaml: the proxy wants a user and a password; write them into api.proxy"},
-		{"away to http", func(out http.ResponseWriter, r *http.Request) { http.Redirect(out, r, "http://example.com/", 302) },
+		{"away to http", func(out http.ResponseWriter, r *http.Request) {
+			http.Redirect(out, r, "http://example.com/", http.StatusFound)
+		},
 			"common.yaml: it cannot be reached: the server sends us on to a place that is not https"},
-		{"round and round", func(out http.ResponseWriter, r *http.Request) { http.Redirect(out, r, r.URL.Path, 302) },
+		{"round and round", func(out http.ResponseWriter, r *http.Request) { http.Redirect(out, r, r.URL.Path, http.StatusFound) },
 			"common.yaml: it cannot be reached: the server sends us on"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

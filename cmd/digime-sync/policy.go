@@ -35,9 +35,6 @@ import (
 // Entries of folders have numbers as names. The property list has the same
 // groups and keys, folders as an array.
 
-// mostPolicy bounds how many keys a policy can have, so that reading it ends.
-const mostPolicy = 20_000
-
 // putDotted puts a value into a tree of groups, at the path its name is.
 func putDotted(tree map[string]any, name string, value any) {
 	group, rest, inside := strings.Cut(name, ".")

@@ -10,6 +10,9 @@ import (
 
 const policyKey = `SOFTWARE\Policies\digime-sync`
 
+// mostPolicy bounds how many keys a policy can have, so that reading it ends.
+const mostPolicy = 20_000
+
 // policyLayers reads the policy from the registry, where only administrators
 // can write.
 func policyLayers() []*layer { return registryLayers(registry.LOCAL_MACHINE, policyKey) }

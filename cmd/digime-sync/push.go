@@ -96,6 +96,9 @@ func (a *app) syncCommand() *cobra.Command {
 		Args:  cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
 			cfg, log, err := a.open()
+			if err == nil {
+				err = cfg.ready()
+			}
 			if err != nil {
 				return err
 			}
