@@ -1,0 +1,115 @@
+package engine
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/digime-sync/digime-sync/store"
+)
+
+func tokenFiles(t *testing.T, r *rig, library string) []string {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(r.dir, "state", "tokens", library+"-*.token*"))
+	must(t, err)
+	var tokens []string
+	for _, file := range files {
+		if !strings.HasSuffix(file, ".lock") && !strings.Contains(file, ".damaged-") {
+			tokens = append(tokens, file)
+		}
+	}
+	if len(tokens) != 2 {
+		t.Fatalf("token files: %v", files)
+	}
+	return tokens
+}
+
+// guardSays waits until the guard, which looks now, says something, or does not.
+func (r *rig) guardSays(what string, said bool) {
+	r.t.Helper()
+	r.until(fmt.Sprintf("%q is said: %v", what, said), func() bool {
+		must(r.t, r.engine.guardOnce(time.Now()))
+		return strings.Contains(r.engine.troubled(), what) == said
+	})
+}
+
+// One damaged copy of a token is made good from the other. With both damaged that
+// library is held, which is said, and the others go on; a new consent ends it.
+func TestDamagedTokens(t *testing.T) {
+	r := newRig(t, nil, "alice", "bob")
+	r.start()
+	for _, file := range tokenFiles(t, r, "alice") {
+		must(t, os.WriteFile(file, []byte("{"), 0o600))
+		r.guardSays("was damaged", true)
+		path := r.drop("alice", filepath.Base(file)+".txt", file)
+		r.untilState(path, store.Delivered)
+	}
+	for _, file := range tokenFiles(t, r, "alice") {
+		must(t, os.WriteFile(file, []byte("{"), 0o600))
+	}
+	r.guardSays("no copy of a token is left", true)
+	held, other := r.drop("alice", "held.txt", "held"), r.drop("bob", "other.txt", "other")
+	r.untilState(other, store.Delivered)
+	r.untilState(held, store.Held)
+	r.consent("alice", time.Hour)
+	r.untilState(held, store.Delivered)
+	r.guardSays("no copy of a token is left", false)
+}
+
+// What was mended is said for an hour.
+func TestWhatTheGuardSays(t *testing.T) {
+	now := time.Now()
+	w := trouble{disk: "full", guard: "key", mended: "database", mendedAt: now}
+	for _, word := range []string{"cannot be written to: full", "key", "database"} {
+		if !strings.Contains(w.words(now), word) {
+			t.Errorf("%q does not say %q", w.words(now), word)
+		}
+	}
+	w = trouble{mended: "database", mendedAt: now.Add(-mendedShown)}
+	if w.words(now) != "" {
+		t.Errorf("after an hour: %q", w.words(now))
+	}
+}
+
+// A disk that fails for ten minutes ends the engine, for a new start; one that
+// works in between does not, and none while an answer is held on to.
+func TestDiskThatFailsForLong(t *testing.T) {
+	r := newRig(t, nil, "alice")
+	e := r.engine
+	failing := fmt.Errorf("commit: %w", syscall.EIO)
+	for name, c := range map[string]struct {
+		between func()
+		answers int32
+		ends    bool
+	}{
+		"for ten minutes":         {func() {}, 0, true},
+		"it worked in between":    {e.storeWorks, 0, false},
+		"an answer is held on to": {func() {}, 1, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			e.storeWorks()
+			synctest.Test(t, func(t *testing.T) {
+				if err := e.storeFault(failing); err != nil {
+					t.Fatalf("at once: %v", err)
+				}
+				time.Sleep(diskPatience - time.Second)
+				if err := e.storeFault(failing); err != nil {
+					t.Fatalf("before: %v", err)
+				}
+				c.between()
+				e.answers.Store(c.answers)
+				time.Sleep(2 * time.Second)
+				if err := e.storeFault(failing); (err != nil) != c.ends {
+					t.Errorf("storeFault = %v", err)
+				}
+			})
+			e.answers.Store(0)
+		})
+	}
+	e.storeWorks()
+}
