@@ -27,6 +27,9 @@ func TestDebFreshInstall(t *testing.T) {
 		t.Errorf("version: %s", c.version())
 	}
 	c.run("dpkg", "--verify", "digime-sync")
+	if out, _ := c.try("digime-sync", "service", "status"); !strings.Contains(out, configFile) {
+		t.Errorf("the status does not say that it waits for a configuration:\n%s", out)
+	}
 
 	c.openClinic()
 	c.drop("report.txt", "all well")
@@ -39,6 +42,20 @@ func TestDebFreshInstall(t *testing.T) {
 	c.drop("after.txt", "installed twice")
 	c.delivered("after.txt")
 	same(t, "deliveries after installing twice", c.deliveries(), 2)
+}
+
+// While an image is built no systemd runs in it: nothing is started, all is
+// enabled for the day it boots.
+func TestDebIntoAnImage(t *testing.T) {
+	c := bootForPackages(t)
+	c.sh("mkdir /image && mount --bind / /image && mkdir -p /image/packages && mount --bind /packages /image/packages")
+	c.run("chroot", "/image", "dpkg", "-i", debFile(first))
+	if !c.exists("/etc/systemd/system/multi-user.target.wants/digime-sync.service") {
+		t.Error("it is not enabled")
+	}
+	same(t, "a process", c.sh("pgrep -c -x digime-sync || true"), "0")
+	c.sh("systemctl daemon-reload && systemctl start multi-user.target && systemctl start digime-sync")
+	c.eventually(soon, "the service is active once the image boots", c.active)
 }
 
 func TestDebComesBackByItself(t *testing.T) {

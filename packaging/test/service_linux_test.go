@@ -89,6 +89,7 @@ func TestServiceLifeCycle(t *testing.T) {
 	same(t, "unit after the second install", c.run("cat", unitFile), unit)
 	c.drop("report.txt", "all well")
 	c.delivered("report.txt")
+	c.run("systemctl", "reload", "digime-sync")
 
 	c.run("digime-sync", "service", "stop")
 	c.untilService(soon, "stopped", "", 1)
@@ -128,10 +129,10 @@ func TestServiceComesBack(t *testing.T) {
 
 	// A process that hangs, main loop and all. The limits are shortened: it is the
 	// watchdog that is tried, not patience.
-	c.write(unitFile+".d/test.conf", "[Service]\nWatchdogSec=2\nTimeoutAbortSec=1\n", 0o644)
+	c.write(unitFile+".d/test.conf", "[Service]\nWatchdogSec=5\nTimeoutAbortSec=1\n", 0o644)
 	c.sh("systemctl daemon-reload && digime-sync service restart")
 	hung := c.mainPID()
-	pause(5 * time.Second) // longer than the limit: a loop that is well feeds the watchdog
+	pause(11 * time.Second) // longer than the limit: a loop that is well feeds the watchdog
 	same(t, "process after two limits", c.mainPID(), hung)
 	c.run("kill", "-STOP", fmt.Sprint(hung))
 	c.eventually(15*time.Second, "the watchdog restarts it", func() bool { return c.mainPID() != hung && c.active() })

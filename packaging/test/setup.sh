@@ -5,6 +5,6 @@ set -eu
 export DEBIAN_FRONTEND=noninteractive
 apt-get update -q
 apt-get install -q -y --no-install-recommends \
-  mmdebstrap systemd-container rpm lintian shellcheck xz-utils man-db
+  mmdebstrap systemd-container rpm lintian shellcheck man-db curl
 # The Windows package, and its signature.
 apt-get install -q -y --no-install-recommends wixl msitools faketime osslsigncode openssl
