@@ -131,7 +131,23 @@ func canWrite(dir string) error {
 	return errors.Join(f.Close(), os.Remove(f.Name()))
 }
 
+// folderPatience is how long a folder may take to answer. A call into a share that
+// hangs never comes back, and no signal ends it.
+const folderPatience = 10 * time.Second
+
 func checkFolder(folder engine.Folder) finding {
+	done := make(chan finding, 1)
+	go func() { done <- lookAtFolder(folder) }()
+	select {
+	case f := <-done:
+		return f
+	case <-time.After(folderPatience):
+		return finding{Check: "folder", Subject: folder.Path, State: checkFail, Message: "it does not answer",
+			Hint: "look whether its network share or disk works; the other folders are not held up by it"}
+	}
+}
+
+func lookAtFolder(folder engine.Folder) finding {
 	f := finding{Check: "folder", Subject: folder.Path, State: checkOK}
 	watch, reason, err := watcher.Probe(folder.Path)
 	if err != nil {
