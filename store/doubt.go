@@ -51,3 +51,15 @@ func (t *txn) endDoubt(key []byte) error {
 	}
 	return b.Delete(key)
 }
+
+// replayDoubt brings a doubt back that the audit log knows of.
+func (t *txn) replayDoubt(e *Entry) error {
+	r := record{File: e.file()}
+	if checkContent(&r.File) != nil {
+		return nil
+	}
+	if _, known, err := t.delivery(contentKey(e.Dest, e.SHA256)); err != nil || known {
+		return err
+	}
+	return t.putDoubt(&r)
+}

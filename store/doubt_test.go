@@ -98,3 +98,29 @@ func TestDoubtEndsWithTheDelivery(t *testing.T) {
 		t.Errorf("%d doubts about another library's", f.Doubts)
 	}
 }
+
+// A database that is made anew from the audit log knows what is in doubt.
+func TestDoubtOutlivesTheDatabase(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, dir)
+	for _, content := range []string{"one", "two"} {
+		f := file("/in/"+content, "alice", content)
+		enqueue(t, s, f, Queued)
+		lose(t, s, f.Path)
+		must(t, s.Audit(EventInDoubt, f))
+	}
+	push(t, s, "/in/two")
+	must(t, s.Close())
+	remove(t, dir, dbName)
+	s = open(t, dir)
+	enqueue(t, s, file("/in/one", "alice", "one"), Queued)
+	if next, begun := beginDoubts(t, s, "/in/one"); next != 1 || begun != 1 {
+		t.Errorf("%d doubts said Next and %d Begin, want 1", next, begun)
+	}
+	again := file("/in/two", "alice", "two")
+	again.Again = true
+	enqueue(t, s, again, Queued)
+	if f, _, err := s.Begin(again.Path, t0, true); err != nil || f.Doubts != 0 {
+		t.Errorf("%d doubts about what was delivered, %v", f.Doubts, err)
+	}
+}

@@ -138,6 +138,8 @@ func (t *txn) replay(e *Entry) error {
 		n := r
 		n.After = ""
 		return t.save(&r, &n)
+	case EventInDoubt:
+		return t.replayDoubt(e)
 	case EventKnown:
 		key, err := hex.DecodeString(e.Key)
 		if err != nil || len(key) == 0 {

@@ -61,7 +61,7 @@ func (p *push) doubt(err error, api *digime.Error) {
 	asks := e.canAsk(p.folder, p.file)
 	if p.undecided() && !asks {
 		p.holdInDoubt()
-		p.outcome.fault = errors.Join(p.outcome.fault, e.Store.Audit("in doubt", p.file))
+		p.outcome.fault = errors.Join(p.outcome.fault, e.Store.Audit(store.EventInDoubt, p.file))
 		return
 	}
 	what, hint := "it is sent again", "nothing to do: it is sent again, and the receipt will say that it may be double"
@@ -69,8 +69,12 @@ func (p *push) doubt(err error, api *digime.Error) {
 		what, hint = "the library is asked for it", "nothing to do: the library is asked whether it has arrived"
 	}
 	e.Log.Warn("the answer to a whole file was lost, "+what, e.file(p.file.Path), "library", p.file.Library, "err", cause(err, api))
-	p.deferTo(p.file, store.Retrying, inDoubt, hint, time.Now().Add(backoff(p.file.Attempts)))
-	p.outcome.fault = errors.Join(p.outcome.fault, e.Store.Audit("in doubt", p.file))
+	due := time.Now() // after a crash: the destination has not failed
+	if api != nil {
+		due = due.Add(backoff(p.file.Attempts))
+	}
+	p.deferTo(p.file, store.Retrying, inDoubt, hint, due)
+	p.outcome.fault = errors.Join(p.outcome.fault, e.Store.Audit(store.EventInDoubt, p.file))
 }
 
 // undecided says whether a person must decide about a file in doubt, as long

@@ -329,3 +329,24 @@ func TestInDoubtIsLookedForFromTheRightTime(t *testing.T) {
 		}
 	}
 }
+
+// Nothing is waited for after a crash: it was no fault of the destination.
+func TestDoubtAfterACrashIsDueAtOnce(t *testing.T) {
+	r := newRig(t, nil, "alice")
+	r.api.Fail(sandbox.Fault{Kind: sandbox.ReqPush, Do: sandbox.DoRefuse})
+	path := r.drop("alice", "report.txt", "content")
+	r.once()
+	f, ok, err := r.store.Begin(path, time.Now(), true)
+	must(t, err)
+	if !ok {
+		t.Fatalf("nothing to push: %+v", f)
+	}
+	f.Attempts = 9
+	stop, err := r.engine.doubtAfterCrash(r.engine.folders[f.Folder], &f)
+	must(t, err)
+	now, _, err := r.store.Get(path)
+	must(t, err)
+	if stop || now.Doubts != 1 || now.NextAttempt.After(time.Now()) {
+		t.Errorf("stop %v, %+v", stop, now)
+	}
+}
