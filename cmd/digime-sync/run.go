@@ -22,7 +22,8 @@ func (a *app) runCommand() *cobra.Command {
 			"SIGINT or the service manager's word, or within 30 while the answer to a token's renewal is waited for;\n" +
 			"nothing is lost by that. Under a service manager it waits for a database that another process has, and\n" +
 			"for a state folder that is full or missing, and says so (digime-sync service status); in a terminal\n" +
-			"both are errors.",
+			"both are errors. A configuration that cannot be run ends it with 78; as a service of Windows or launchd,\n" +
+			"where nobody sees that, it waits for a better one.",
 		Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
 			boot, err := a.logger("info")

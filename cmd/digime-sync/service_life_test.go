@@ -171,6 +171,65 @@ func TestPulse(t *testing.T) {
 	}
 }
 
+// stuckDaemon is a daemon whose main loop has gone round and does so no more.
+func stuckDaemon(t *testing.T) (*daemon, *life) {
+	t.Helper()
+	dir := t.TempDir()
+	a := &app{configPath: filepath.Join(dir, "config.yaml"), err: os.Stderr}
+	if err := os.WriteFile(a.configPath, []byte(smallConfig), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cfg, err := LoadConfig(a.configPath)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := openParts(cfg, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(p.close)
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan struct{})
+	go func() { defer close(ended); _ = p.engine.Run(ctx) }()
+	for deadline := time.Now().Add(soon); p.engine.Round().IsZero(); <-time.After(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("the main loop does not begin")
+		}
+	}
+	cancel()
+	within(t, ended, "the engine ends")
+	l := newLife(a.configPath)
+	return newDaemon(a, cfg, stampOf(a.configPath), l, p), l
+}
+
+func TestWatchdogOfAStuckLoopIsNotFed(t *testing.T) {
+	heard := systemdHears(t)
+	t.Setenv("WATCHDOG_USEC", "200000")
+	d, l := stuckDaemon(t)
+	l.enter(d, nil)
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan struct{})
+	go func() { defer close(ended); _ = l.beat(ctx) }()
+	fed := 0
+	for said := 0; said < 6; { // each time it says how it stands, it might have fed
+		select {
+		case line := <-heard:
+			if line == "WATCHDOG=1" {
+				fed++
+			} else {
+				said++
+			}
+		case <-time.After(soon):
+			t.Fatal("systemd hears nothing")
+		}
+	}
+	cancel()
+	within(t, ended, "the heartbeat ends")
+	if fed > 1 { // the first look cannot tell
+		t.Errorf("fed %d times", fed)
+	}
+}
+
 func TestHeartbeatOfFolders(t *testing.T) {
 	scanned := time.Unix(1000, 0)
 	folders := []engine.FolderStatus{

@@ -45,6 +45,9 @@ func (a *app) statusCommand() *cobra.Command {
 			if path != "" {
 				return a.filesBelow(s, path)
 			}
+			if _, notice := a.newest(); notice != "" {
+				fmt.Fprintln(a.out, notice)
+			}
 			return a.summary(s)
 		},
 	}

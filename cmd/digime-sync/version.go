@@ -76,9 +76,7 @@ func (a *app) versionCommand() *cobra.Command {
 		Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
 			b := built()
-			if cfg, err := LoadConfig(a.config()); err == nil { // which version this is must be said without one too
-				b.Newest, b.Notice = cfg.NewestVersion, newerNotice(version, cfg.NewestVersion)
-			}
+			b.Newest, b.Notice = a.newest()
 			if asJSON {
 				return a.printJSON(b)
 			}
@@ -91,6 +89,16 @@ func (a *app) versionCommand() *cobra.Command {
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return cmd
+}
+
+// newest is the version the configuration names as the newest, with what to say
+// if that is newer than this one. Without a configuration there is neither.
+func (a *app) newest() (newest, notice string) {
+	cfg, err := LoadConfig(a.config())
+	if err != nil {
+		return "", ""
+	}
+	return cfg.NewestVersion, newerNotice(version, cfg.NewestVersion)
 }
 
 // newerNotice says that a newer version is there, "" when none is.
