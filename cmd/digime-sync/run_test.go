@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"testing"
 )
 
@@ -19,7 +20,10 @@ func TestLogFileIsSetAsideWhenLarge(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	t.Cleanup(func() { _ = a.err.(*logFile).file.Close() })
+	t.Cleanup(func() {
+		_ = debug.SetCrashOutput(nil, debug.CrashOptions{}) // else Windows keeps the file from being removed
+		_ = a.err.(*logFile).file.Close()
+	})
 	say("line\n")
 	if err := a.err.(*logFile).file.Close(); err != nil {
 		t.Fatal(err)
