@@ -59,7 +59,12 @@ func (b *build) archive(system, program, ending string, more []entry, write func
 	if err != nil {
 		return err
 	}
+	notices, err := b.notices()
+	if err != nil {
+		return err
+	}
 	entries := append([]entry{
+		{"THIRD-PARTY.txt", notices, 0o644},
 		{filepath.Base(program), program, 0o755},
 		{"config.yaml", b.source("config.yaml"), 0o644},
 		{"LICENSE", filepath.Join(b.root, "LICENSE"), 0o644},

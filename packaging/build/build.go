@@ -26,9 +26,10 @@ type build struct {
 	signer  string // a command that signs the file it is given, "" for none
 	tags    string // build tags, of tests only
 
-	binaries map[string]string // goos/goarch → path, of those built so far
-	docsDir  string            // manual pages and completions, once they are made
-	products []string          // names in out, of what is released
+	binaries    map[string]string // goos/goarch → path, of those built so far
+	docsDir     string            // manual pages and completions, once they are made
+	noticesFile string            // licences of what is linked, once they are collected
+	products    []string          // names in out, of what is released
 }
 
 var versionForm = regexp.MustCompile(`^\d{1,3}\.\d{1,3}\.\d{1,5}$`) // what an MSI can express too

@@ -141,6 +141,11 @@ func (b *build) linuxDocs(form string) (files.Contents, error) {
 		plain(zsh, filepath.Join(completions, "_digime-sync")),
 		plain("/usr/share/fish/vendor_completions.d/digime-sync.fish", filepath.Join(completions, "digime-sync.fish")),
 	}
+	notices, err := b.notices()
+	if err != nil {
+		return nil, err
+	}
+	contents = append(contents, plain("/usr/share/doc/digime-sync/THIRD-PARTY.txt", notices))
 	pages, err := filepath.Glob(filepath.Join(docs, "man", "*.1"))
 	if err != nil {
 		return nil, fmt.Errorf("list manual pages: %w", err)

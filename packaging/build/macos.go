@@ -64,7 +64,12 @@ func (b *build) macEntries() ([]entry, error) {
 	if err != nil {
 		return nil, err
 	}
+	notices, err := b.notices()
+	if err != nil {
+		return nil, err
+	}
 	entries := []entry{
+		{"usr/local/share/doc/digime-sync/THIRD-PARTY.txt", notices, 0o644},
 		{"usr/local/bin/digime-sync", program, 0o755},
 		{"Library/LaunchDaemons/" + plistName, b.source("macos/" + plistName), 0o644},
 		{macHome + "/config.yaml.example", b.source("config.yaml"), 0o644},

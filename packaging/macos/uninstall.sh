@@ -18,6 +18,7 @@ fi
 
 launchctl bootout "system/$label" 2>/dev/null || true
 rm -f "/Library/LaunchDaemons/$label.plist" /usr/local/bin/digime-sync
+rm -rf /usr/local/share/doc/digime-sync
 rm -f /usr/local/share/man/man1/digime-sync.1 /usr/local/share/man/man1/digime-sync-*.1
 rm -f /usr/local/share/zsh/site-functions/_digime-sync /usr/local/share/bash-completion/completions/digime-sync
 if [ "${1-}" = --purge ]; then

@@ -53,7 +53,7 @@ func TestSumsAreOfEverything(t *testing.T) {
 }
 
 // everywhere is what each archive has, below its folder.
-var everywhere = []string{"LICENSE", "README.md", "config.yaml", "man/digime-sync.1", "man/digime-sync-run.1",
+var everywhere = []string{"LICENSE", "README.md", "THIRD-PARTY.txt", "config.yaml", "man/digime-sync.1", "man/digime-sync-run.1",
 	"completions/digime-sync.bash", "completions/_digime-sync", "completions/digime-sync.fish", "completions/digime-sync.ps1"}
 
 func TestArchives(t *testing.T) {
