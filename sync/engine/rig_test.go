@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"crypto/rsa"
 	"encoding/json"
@@ -34,8 +35,9 @@ type rig struct {
 	users   map[string]string // library → the sandbox's user
 	log     io.Writer
 	onPush  func(*http.Request)
-	pushes  atomic.Int32 // requests to push that have begun to arrive
-	bodies  atomic.Int32 // requests whose body has arrived whole
+	stall   time.Duration // of the client; 0 is 20 s
+	pushes  atomic.Int32  // requests to push that have begun to arrive
+	bodies  atomic.Int32  // requests whose body has arrived whole
 
 	store  *store.Store
 	vault  *store.Vault
@@ -131,7 +133,7 @@ func (r *rig) consent(library string, access time.Duration) {
 func (r *rig) open() {
 	r.t.Helper()
 	log := slog.New(slog.NewTextHandler(r.log, nil))
-	client, err := digime.New(digime.Options{BaseURL: r.api.BaseURL(r.server.URL), LegacyBaseURL: r.api.LegacyBaseURL(r.server.URL), ApplicationID: "app", Stall: 20 * time.Second, Log: log})
+	client, err := digime.New(digime.Options{BaseURL: r.api.BaseURL(r.server.URL), LegacyBaseURL: r.api.LegacyBaseURL(r.server.URL), ApplicationID: "app", Stall: cmp.Or(r.stall, 20*time.Second), Log: log})
 	must(r.t, err)
 	state := filepath.Join(r.dir, "state")
 	r.store, err = store.Open(state, log)
