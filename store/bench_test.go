@@ -108,3 +108,35 @@ func BenchmarkLarge(b *testing.B) {
 		}
 	})
 }
+
+// BenchmarkGrowth measures what one delivered file leaves behind for good, and
+// how long it takes to examine, back up and restore that.
+func BenchmarkGrowth(b *testing.B) {
+	const files = 20000
+	for range b.N {
+		dir := b.TempDir()
+		v, err := OpenVault(dir)
+		must(b, err)
+		s := open(b, dir)
+		parallel(b, files, func(i int) error {
+			path := fmt.Sprintf("/srv/digime/alice/2026/03/report of somebody %06d.pdf", i)
+			if err := deliver(s, file(path, "alice", path)); err != nil {
+				return err
+			}
+			return s.AfterDone(path)
+		})
+		began := time.Now()
+		c, err := s.Check(v)
+		must(b, err)
+		b.ReportMetric(float64(time.Since(began).Microseconds())/files, "µs-check/file")
+		began = time.Now()
+		backup := backUp(b, s)
+		b.ReportMetric(float64(time.Since(began).Microseconds())/files, "µs-backup/file")
+		must(b, s.Close())
+		began = time.Now()
+		restored(b, b.TempDir(), backup, false)
+		b.ReportMetric(float64(time.Since(began).Microseconds())/files, "µs-restore/file")
+		b.ReportMetric(float64(c.AuditBytes)/files, "B-log/file")
+		b.ReportMetric(float64(c.Bytes)/files, "B-db/file")
+	}
+}
