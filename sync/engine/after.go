@@ -2,9 +2,12 @@ package engine
 
 import (
 	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -176,6 +179,9 @@ func (e *Engine) moveTo(sub string, f store.File, suffix string, note func(targe
 	if err != nil {
 		return "", fmt.Errorf("move file: %w", err)
 	}
+	if below(f.MovedTo, filepath.Join(f.Folder, sub)) && !exists(f.Path) {
+		return f.MovedTo, nil // that far it came before
+	}
 	for n := 1; ; n++ {
 		target := numbered(filepath.Join(f.Folder, sub, rel), n)
 		side, mark, text := movedSidecar(f, target, n), beside(target, suffix), note(target)
@@ -201,18 +207,41 @@ func (e *Engine) moveTo(sub string, f store.File, suffix string, note func(targe
 // placeFree says whether the three names are free, or this very move was broken
 // off there.
 func placeFree(f store.File, target, side, mark string, text []byte) bool {
+	old, err := os.ReadFile(mark)
+	ours := err == nil && bytes.Equal(old, text)
 	switch {
 	case exists(target): // a move that got that far is over unless the same file was dropped again
-		old, err := os.ReadFile(mark)
-		return !exists(f.Path) && err == nil && bytes.Equal(old, text)
-	case side != "" && exists(side) && exists(sidecarPath(f)):
-		return false
-	case exists(mark):
-		old, err := os.ReadFile(mark)
-		return err == nil && bytes.Equal(old, text)
+		return ours && (!exists(f.Path) || copied(f, target, side))
+	case ours:
+		return exists(f.Path) && !differ(side, sidecarPath(f)) // else it was moved to another place
 	default:
-		return side == "" || !exists(side)
+		return !exists(mark) && (side == "" || !exists(side))
 	}
+}
+
+// copied says whether a move to another file system was broken off between the
+// copy and the removal. The sidecar had gone before; that of a file that was
+// dropped again is there again.
+func copied(f store.File, target, side string) bool {
+	if side == "" || !exists(side) || exists(sidecarPath(f)) {
+		return false
+	}
+	content, err := os.Open(target)
+	if err != nil {
+		return false
+	}
+	defer content.Close()
+	h := sha256.New()
+	_, err = io.Copy(h, content)
+	return err == nil && hex.EncodeToString(h.Sum(nil)) == f.SHA256
+}
+
+// differ says whether both files are there and hold different things. Of two
+// that are the same one is the copy of a move that was broken off.
+func differ(a, b string) bool {
+	one, errA := os.ReadFile(a)
+	other, errB := os.ReadFile(b)
+	return errA == nil && errB == nil && !bytes.Equal(one, other)
 }
 
 // movedSidecar is the sidecar's name beside target, "" if there is none.
@@ -232,7 +261,14 @@ func moveBoth(f store.File, target, side string) error {
 		return nil // gone already, or another content by now
 	}
 	from, described := sidecarPath(f), false
-	if side != "" && same(from, f.SidecarSig) {
+	if exists(target) {
+		return removeSettled(f.Path, f.Sig) // it was copied
+	}
+	if side != "" && exists(side) {
+		if err := removeSettled(from, f.SidecarSig); err != nil {
+			return fmt.Errorf("move sidecar: %w", err)
+		}
+	} else if side != "" && same(from, f.SidecarSig) {
 		if err := store.Move(from, side); err != nil {
 			return fmt.Errorf("move sidecar: %w", err)
 		}

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"encoding/json"
 	"os"
 	"path/filepath"
 	"strings"
@@ -320,5 +321,42 @@ func TestMoveToSentOnAnotherFileSystem(t *testing.T) {
 	}
 	if !exist(filepath.Join(elsewhere, "report.txt.meta.json")) || !exist(filepath.Join(elsewhere, "report.txt"+ReceiptSuffix)) {
 		t.Error("no sidecar or receipt beside it")
+	}
+}
+
+// A move to another file system that was broken off after a copy is finished
+// there: neither file nor sidecar lies in two places then.
+func TestMoveBrokenOffAfterACopy(t *testing.T) {
+	for _, fileToo := range []bool{false, true} {
+		r := newRig(t, func(f *Folder) { f.After = "move" }, "alice")
+		path := r.drop("alice", "report.txt", "content")
+		sent := filepath.Join(r.dir, "alice", "Sent")
+		must(t, os.WriteFile(sent, nil, 0o644)) // so that it cannot be moved yet
+		r.once()
+		must(t, os.Remove(sent))
+		must(t, os.Mkdir(sent, 0o755))
+		f, _, err := r.store.Get(path)
+		must(t, err)
+		receipt, err := json.MarshalIndent(r.engine.receipt(f), "", "  ")
+		must(t, err)
+		side, err := os.ReadFile(path + ".meta.json")
+		must(t, err)
+		must(t, os.WriteFile(filepath.Join(sent, "report.txt"+ReceiptSuffix), append(receipt, '\n'), 0o644))
+		must(t, os.WriteFile(filepath.Join(sent, "report.txt.meta.json"), side, 0o644))
+		if fileToo {
+			must(t, os.Remove(path+".meta.json"))
+			must(t, os.WriteFile(filepath.Join(sent, "report.txt"), []byte("content"), 0o644))
+		}
+		must(t, r.engine.finish(path))
+		if exist(path) || exist(path+".meta.json") || r.state(path).MovedTo != filepath.Join(sent, "report.txt") {
+			t.Errorf("file too %v: not finished: %+v", fileToo, r.state(path))
+		}
+		if entries, err := os.ReadDir(sent); len(entries) != 3 {
+			t.Errorf("file too %v: in Sent lie %v, %v", fileToo, entries, err)
+		}
+		must(t, r.engine.finish(path))
+		if entries, err := os.ReadDir(sent); len(entries) != 3 {
+			t.Errorf("file too %v: done twice: %v, %v", fileToo, entries, err)
+		}
 	}
 }
