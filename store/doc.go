@@ -6,11 +6,13 @@
 //
 //	state.db              the database, this package's alone while it is open
 //	state.db.damaged-…    a database that was set aside, kept for a person
+//	state.db.v1-…         one of an earlier schema, as it was before it was migrated
+//	….before-restore-…    what lay there when a backup was restored over it
 //	state.pid             locked by the process that has the database; holds its number
 //	state.clean           the last transaction of a clean close
 //	audit.log             every delivery and other event, append-only: <crc32c> <json>\n
 //	vault.key, .copy      the key the tokens are sealed with, twice
-//	tokens/               one sealed file for each library, its previous generation, its lock
+//	tokens/               for each library one sealed file, its second copy (.1), its lock
 //
 // # The database, schema 1
 //
@@ -40,9 +42,42 @@
 // aside and made anew from the log and from those of its own records that
 // are still whole. The records of a delivery are never removed.
 //
+// After an error of the disk nothing is believed: the audit log is cut back to
+// its last good flush, the database is opened again from its file, after EIO
+// only when all of it was read back whole, and whoever has something to record
+// tries again. What is deleted or exchanged under the open store is written
+// back from what is still open (Mend). A database of an earlier schema is
+// migrated in one transaction, after a copy of it was kept; one of a newer
+// version is refused before anything is touched. A backup (Backup) is the
+// database at one moment, the log from its beginning to that moment or beyond,
+// and the vault; a restore (Restore) keeps every delivery and every newer token
+// that is in place.
+//
+// # What it has stood
+//
+// Figures of November 2026, and how to repeat them:
+//
+//	1,000 databases damaged at random bytes, cut, zeroed, with pages
+//	exchanged: no panic, no delivery forgotten, Check and Open agree
+//	    go test ./store -run Damage -damage.seeds=1000
+//	database cut at 200 lengths, backups cut everywhere and with 150 bits flipped
+//	    go test ./store -run 'Truncated|DamagedBackup'
+//	248 steps of an opening that fail with ENOSPC, EIO, EROFS or EDQUOT
+//	    go test -tags failpoint ./store -run FaultsWhileOpening
+//	36 steps of a file's way and a token's, each failing with each of the four
+//	under a running engine: all files once, no consent lost
+//	    go test -tags failpoint ./sync/engine -run FaultsAtEveryStep -disk.steps=. -disk.all -timeout 1h
+//	full, read-only and dying disks under a running engine (root)
+//	    go test ./sync/engine -run 'StateDisk|WatchedFolder'
+//
+// A delivered file leaves 0.9 kB in the audit log and 1.7 kB in the database
+// for good; to check, back up and restore them takes 70, 9 and 32 µs a file
+// (go test ./store -run '^$' -bench Growth -benchtime 1x).
+//
 // # Left out
 //
 // No file content and no token is in the database. Nothing here decides what
 // is pushed when: due times, doubts and reasons are the engine's, the
-// store keeps them. No record is pruned, and the state folder must be on a local disk.
+// store keeps them. No record is pruned and the audit log is not rotated: a
+// million files leave 2.6 GB. The state folder must be on a local disk.
 package store
