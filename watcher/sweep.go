@@ -1,11 +1,17 @@
 package watcher
 
 import (
+	"errors"
 	"fmt"
+	"syscall"
 	"time"
 
 	"github.com/digime-sync/digime-sync/sidecar"
 )
+
+// longPath is the length, in bytes, from which a path may be too long for the
+// system: PATH_MAX is 1024 on macOS and 4096 on Linux.
+const longPath = 1000
 
 // sweepSlice is how many names are looked at before the loop sees to the rest.
 const sweepSlice = 512
@@ -84,7 +90,7 @@ func (t *tree) openNext(s *sweep, now time.Time) {
 	case err != nil && dir == t.Path:
 		t.lose(err)
 		return
-	case err != nil && absent(err):
+	case err != nil && absent(err) && !errors.Is(err, syscall.ENAMETOOLONG):
 		return
 	case err != nil:
 		s.closed++
@@ -103,6 +109,13 @@ func (t *tree) openNext(s *sweep, now time.Time) {
 }
 
 func (t *tree) sweepName(s *sweep, name string, now time.Time) {
+	if path := s.view.path(name); len(path) > longPath {
+		if _, err := stat(path, false); errors.Is(err, syscall.ENAMETOOLONG) {
+			s.closed++
+			s.example, s.cause = s.view.rel, cause(err)
+			return
+		}
+	}
 	if !sidecar.Is(name) {
 		if t.lookAtFile(s.view, name, now) && !notice(name) {
 			s.ignored++
@@ -133,7 +146,7 @@ func (t *tree) sweepDone(s *sweep, now time.Time) {
 	}
 	partial := ""
 	if s.closed > 0 {
-		partial = fmt.Sprintf("%d of its subfolders cannot be read, %q for one: %v", s.closed, s.example, s.cause)
+		partial = fmt.Sprintf("%d of its subfolders cannot be read, or not all of their files, %q for one: %v", s.closed, s.example[:min(len(s.example), 200)], s.cause)
 	}
 	t.mu.Lock()
 	news := t.partial != partial

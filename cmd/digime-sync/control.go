@@ -68,6 +68,7 @@ func controlHandler(d *daemon) http.Handler {
 		files, err := pushNow(r.Context(), d.current(), r.Form["path"], r.Form.Has("again"))
 		answer(w, files, err)
 	})
+	handleFiles(mux, d)
 	mux.HandleFunc("POST /release", func(w http.ResponseWriter, r *http.Request) {
 		files, err := d.current().Release(r.FormValue("path"))
 		answer(w, statuses(files), err)

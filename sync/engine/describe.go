@@ -206,6 +206,11 @@ func (e *Engine) libraryNamed(folder *Folder, name string) (Library, error) {
 	if lib, ok := e.Libraries[name]; ok {
 		return lib, nil
 	}
+	for known := range e.Libraries {
+		if strings.EqualFold(known, name) { // else a second library would be made beside it
+			return Library{}, refused("rename the folder "+name+" to "+known, "there is no library named %q, but one named %q", name, known)
+		}
+	}
 	if folder.Contract != nil {
 		return Library{Name: name, Contract: *folder.Contract}, nil
 	}

@@ -51,3 +51,36 @@ func (e *Engine) retryOne(f store.File) (bool, error) {
 	}
 	return e.sendNow(f.Path)
 }
+
+// Forget drops what is known of the file at a path, and returns that. Its
+// content, where it was delivered, stays known.
+func (e *Engine) Forget(path string) (store.File, error) {
+	f, ok, err := e.Store.Get(path)
+	switch {
+	case err != nil:
+		return f, fmt.Errorf("look up file: %w", err)
+	case !ok:
+		return f, &UsageError{Reason: "nothing is known of " + path, Hint: "digime-sync status lists what is known"}
+	case f.State == store.Pushing:
+		return f, &UsageError{Reason: path + " is being pushed", Hint: "wait for its outcome: digime-sync status " + path}
+	}
+	if err := try(e, f.Folder, path, func() error { e.unnote(f); return nil }); err != nil {
+		return f, folderHangs(path)
+	}
+	if err := e.Store.Forget(path); err != nil {
+		return f, fmt.Errorf("forget file: %w", err)
+	}
+	if err := e.Store.Audit("forgotten by a person", f); err != nil {
+		return f, fmt.Errorf("record it: %w", err)
+	}
+	return f, nil
+}
+
+// RescanAt has a configured folder looked at now, or all of them for "".
+func (e *Engine) RescanAt(folder string) error {
+	if folder != "" && e.folders[folder] == nil {
+		return &UsageError{Reason: folder + " is none of the configured folders", Hint: "digime-sync status lists them"}
+	}
+	e.Rescan(folder)
+	return nil
+}

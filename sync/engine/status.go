@@ -163,18 +163,25 @@ func (e *Engine) unrecorded(prefix string, recorded []FileStatus) []FileStatus {
 	why, err := patiently(e, folder.Path, prefix, func(func()) (string, error) { return leftOut(folder, prefix) })
 	if err == nil && why != "" {
 		return []FileStatus{{Path: prefix, Folder: folder.Path, State: store.Ignored, Reason: why,
-			Hint: "if it is meant to be pushed, rename it, move it, or change the folder's configuration"}}
+			Hint: "if it is meant to be pushed, rename it, move it, or change the folder's configuration (recursive:, include:, exclude:)"}}
 	}
 	return nil
 }
 
-// leftOut says why the file at path is not picked up; "" when it is, and for a folder.
+// leftOut says why the file at path, or what lies in the folder there, is not picked up; "" when it is.
 func leftOut(folder *Folder, path string) (string, error) {
 	info, err := os.Lstat(path)
-	if err != nil || info.IsDir() {
+	if err != nil {
 		return "", err
 	}
-	return watcher.Excluded(folder.Folder, path), nil
+	if !info.IsDir() {
+		return watcher.Excluded(folder.Folder, path), nil
+	}
+	why, left := strings.CutPrefix(watcher.Excluded(folder.Folder, filepath.Join(path, "any")), "its folder is left out: ")
+	if !left {
+		return "", nil // a folder is no file: there is nothing to say of it
+	}
+	return why, nil
 }
 
 // below says whether path is top or lies below it; everything lies below "".
