@@ -59,7 +59,8 @@ func (l *configLoader) load(layers []*layer) *Config {
 func (l *configLoader) read(layers []*layer) *Config {
 	cfg := &Config{}
 	l.setDefaults(reflect.ValueOf(cfg).Elem())
-	alone := len(layers) == 1
+	says := func(l *layer) bool { return l.root != nil || !isEmpty(l.data) }
+	alone := len(layers) > 0 && !slices.ContainsFunc(layers[1:], says)
 	for _, l.layer = range layers {
 		for _, f := range l.layer.faults {
 			l.note(f)
