@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 )
@@ -10,22 +11,23 @@ import (
 // and is asked again once it has answered.
 func TestShareHangs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		asked, answer := 0, make(chan struct{})
-		hangs := func() error { asked++; <-answer; return nil }
+		var asked atomic.Int32
+		answer := make(chan struct{})
+		hangs := func() error { asked.Add(1); <-answer; return nil }
 		for range 3 {
 			if err := onShare(t.Context(), "/hangs", hangs); !errors.Is(err, errShareHangs) {
 				t.Error(err)
 			}
 		}
-		if asked != 1 {
-			t.Errorf("asked %d times", asked)
+		if n := asked.Load(); n != 1 {
+			t.Errorf("asked %d times", n)
 		}
 		must(t, onShare(t.Context(), "/other", func() error { return nil }))
 		close(answer)
 		synctest.Wait()
 		must(t, onShare(t.Context(), "/hangs", hangs))
-		if asked != 2 {
-			t.Errorf("asked %d times", asked)
+		if n := asked.Load(); n != 2 {
+			t.Errorf("asked %d times", n)
 		}
 	})
 }

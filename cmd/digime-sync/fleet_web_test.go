@@ -264,39 +264,59 @@ func TestFleetLoop(t *testing.T) {
 	r.put("common.yaml", fleetText(1, "alice"))
 	cfg := r.cfg()
 	synctest.Test(t, func(t *testing.T) {
-		var audits []string
+		var mu sync.Mutex
+		var audits []string // guarded by mu, as is the next
 		reloads := 0
+		locked := func(check func()) {
+			mu.Lock()
+			defer mu.Unlock()
+			check()
+		}
 		f := &fleetLoop{
 			path: r.config, config: func() *Config { return cfg }, log: discard(), again: make(chan struct{}, 1),
-			audit:  func(event, reason string) error { audits = append(audits, event+": "+reason); return nil },
-			reload: func(context.Context) error { reloads++; return nil },
+			audit: func(event, reason string) error {
+				locked(func() { audits = append(audits, event+": "+reason) })
+				return nil
+			},
+			reload: func(context.Context) error {
+				locked(func() { reloads++ })
+				return nil
+			},
 		}
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error)
 		go func() { done <- f.Run(ctx) }()
 		time.Sleep(startSpread)
 		synctest.Wait()
-		if reloads != 1 || len(audits) != 1 || audits[0] != "fleet configuration taken: common.yaml serial 1" {
-			t.Errorf("%d reloads, %q", reloads, audits)
-		}
+		locked(func() {
+			if reloads != 1 || len(audits) != 1 || audits[0] != "fleet configuration taken: common.yaml serial 1" {
+				t.Errorf("%d reloads, %q", reloads, audits)
+			}
+		})
 		must(t, os.Remove(filepath.Join(r.dir, "common.yaml")))
 		time.Sleep(time.Hour)
 		synctest.Wait()
-		if len(audits) != 2 || !strings.HasPrefix(audits[1], "fleet configuration refused: common.yaml: it is gone") || !strings.Contains(f.Trouble(), "it is gone") {
-			t.Errorf("%q, trouble %q", audits, f.Trouble())
-		}
+		locked(func() {
+			if len(audits) != 2 || !strings.HasPrefix(audits[1], "fleet configuration refused: common.yaml: it is gone") || !strings.Contains(f.Trouble(), "it is gone") {
+				t.Errorf("%q, trouble %q", audits, f.Trouble())
+			}
+		})
 		r.put("common.yaml", fleetText(2, "bob"))
 		time.Sleep(20 * time.Minute)
 		synctest.Wait()
-		if reloads != 2 || f.Trouble() != "" {
-			t.Errorf("%d reloads, trouble %q", reloads, f.Trouble())
-		}
+		locked(func() {
+			if reloads != 2 || f.Trouble() != "" {
+				t.Errorf("%d reloads, trouble %q", reloads, f.Trouble())
+			}
+		})
 		r.put("common.yaml", fleetText(3, "bob"))
 		f.LookNow()
 		synctest.Wait()
-		if reloads != 3 {
-			t.Errorf("%d reloads", reloads)
-		}
+		locked(func() {
+			if reloads != 3 {
+				t.Errorf("%d reloads", reloads)
+			}
+		})
 		cancel()
 		must(t, <-done)
 	})
