@@ -66,9 +66,16 @@ exec chroot "$root" sleep infinity`
 	})
 	w := &windows{t: t}
 	w.waitForInside(cmd.Process.Pid)
-	// The first start sets the registry up; what it has not saved is lost unless
-	// it is ended in order.
-	w.unix("wineboot -i; wineserver -k; wineserver -w; wineserver -p600")
+	// The first start sets the registry up; what it has not saved when it is ended
+	// is lost, on a busy machine all of it.
+	said, code := w.unix(`for try in 1 2 3; do
+wineboot -i; wineserver -k; wineserver -w
+if grep -q '"ProgramData"' "$WINEPREFIX/system.reg"; then exec wineserver -p600; fi
+rm -rf "$WINEPREFIX"
+done; exit 1`)
+	if code != 0 {
+		t.Fatalf("set Wine up: %s", said)
+	}
 	return w
 }
 
