@@ -56,7 +56,11 @@ func (a *app) serveOnce(ctx context.Context, life *life) error {
 // channel, the watch over the configuration and the heartbeat until ctx ends or
 // one of them fails.
 func serve(ctx context.Context, a *app, cfg *Config, seen fileStamp, life *life, log *slog.Logger) error {
-	p, err := openParts(cfg, log)
+	var p *parts
+	err := fedWhile(func() (err error) {
+		p, err = openParts(cfg, log)
+		return err
+	})
 	if err != nil {
 		return notStarted(err)
 	}

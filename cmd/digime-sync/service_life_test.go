@@ -1,8 +1,10 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"io/fs"
 	"log/slog"
 	"net"
 	"os"
@@ -230,6 +232,22 @@ func TestWatchdogOfAStuckLoopIsNotFed(t *testing.T) {
 	}
 }
 
+// A database that is rebuilt takes its time, and must not be broken off for it.
+func TestWatchdogIsFedWhileTheDatabaseOpens(t *testing.T) {
+	heard := systemdHears(t)
+	t.Setenv("WATCHDOG_USEC", "100000")
+	broken := errors.New("broken")
+	err := fedWhile(func() error {
+		for range 3 {
+			hears(t, heard, "WATCHDOG=1")
+		}
+		return broken
+	})
+	if !errors.Is(err, broken) {
+		t.Errorf("its error is %v", err)
+	}
+}
+
 func TestHeartbeatOfFolders(t *testing.T) {
 	scanned := time.Unix(1000, 0)
 	folders := []engine.FolderStatus{
@@ -276,17 +294,19 @@ func TestServiceStatusFromBothSides(t *testing.T) {
 	for name, c := range map[string]struct {
 		now     managed
 		h       *heartbeat
+		silent  error
 		state   string
 		reasons int
 	}{
-		"it says so itself":         {managed{State: stateRunning, PID: 7, Text: "running"}, beat, stateDegraded, 1},
-		"it told the manager":       {managed{State: stateRunning, PID: 7, Text: "running"}, nil, stateRunning, 0},
-		"it says nothing":           {managed{State: stateRunning, PID: 7}, nil, stateDegraded, 1},
-		"another daemon answers":    {managed{State: stateRunning, PID: 8, Text: "degraded: locked"}, beat, stateDegraded, 2},
-		"only one in a terminal":    {managed{State: stateNotInstalled}, beat, stateNotInstalled, 1},
-		"it is about to be started": {managed{State: stateRestarting, Reason: "signal 9"}, nil, stateRestarting, 1},
+		"it says so itself":         {managed{State: stateRunning, PID: 7, Text: "running"}, beat, nil, stateDegraded, 1},
+		"it told the manager":       {managed{State: stateRunning, PID: 7, Text: "running"}, nil, nil, stateRunning, 0},
+		"it says nothing":           {managed{State: stateRunning, PID: 7}, nil, nil, stateDegraded, 1},
+		"it may not be asked":       {managed{State: stateRunning, PID: 7}, nil, fs.ErrPermission, stateRunning, 1},
+		"another daemon answers":    {managed{State: stateRunning, PID: 8, Text: "degraded: locked"}, beat, nil, stateDegraded, 2},
+		"only one in a terminal":    {managed{State: stateNotInstalled}, beat, nil, stateNotInstalled, 1},
+		"it is about to be started": {managed{State: stateRestarting, Reason: "signal 9"}, nil, nil, stateRestarting, 1},
 	} {
-		s := combine(c.now, c.h, errNoDaemon)
+		s := combine(c.now, c.h, cmp.Or(c.silent, errNoDaemon))
 		if s.State != c.state || len(s.Reasons) != c.reasons {
 			t.Errorf("%s: %s, %q", name, s.State, s.Reasons)
 		}

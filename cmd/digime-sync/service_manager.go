@@ -51,6 +51,33 @@ func watchdog() time.Duration {
 	return limit
 }
 
+// fedWhile feeds systemd's watchdog while something is done before the main loop
+// begins: to rebuild a large database takes minutes, and starting anew would not
+// hasten it.
+func fedWhile(do func() error) error {
+	limit := watchdog()
+	if limit == 0 {
+		return do()
+	}
+	done := make(chan struct{})
+	fed := make(chan struct{})
+	go func() {
+		defer close(fed)
+		tick := time.NewTicker(limit / 4)
+		defer tick.Stop()
+		for {
+			select {
+			case <-done:
+				return
+			case <-tick.C:
+				notify("WATCHDOG=1")
+			}
+		}
+	}()
+	defer func() { close(done); <-fed }()
+	return do()
+}
+
 // credentialsDir is what $CREDENTIALS_DIRECTORY is to the service: systemd.exec(5).
 const credentialsDir = "/run/credentials/" + serviceName + ".service"
 

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/http"
 	"strings"
 	"time"
@@ -122,6 +123,8 @@ func combine(now managed, h *heartbeat, silent error) serviceStatus {
 		s.State, s.Reasons, s.Hint = h.State, append(s.Reasons, h.Reasons...), h.Hint
 	case now.Text != "": // it has told the manager, which anybody may ask
 		s.State, s.Reasons = heard(now.Text, s.Reasons)
+	case errors.Is(silent, fs.ErrPermission):
+		s.Reasons = append(s.Reasons, "only its administrator can ask it how it stands")
 	case silent != nil:
 		s.State = stateDegraded
 		s.Reasons = append(s.Reasons, "it runs, but does not answer: "+silent.Error())
