@@ -11,7 +11,17 @@ import (
 )
 
 // errUnmounted: an empty folder is left where a disk or share was.
-var errUnmounted = errors.New("nothing is mounted there any more")
+var errUnmounted = errors.New("the disk or share that was there is missing: nothing is mounted there. Mount it; if it is gone for good, " +
+	"take the folder out of the configuration, reload, and put it back")
+
+// Mounted says whether something is mounted at path.
+func Mounted(path string) bool {
+	_, mount, err := identity(path)
+	return err == nil && mount
+}
+
+// UnmountedReason is the Status.Reason of a folder at which something was mounted.
+func UnmountedReason() string { return errUnmounted.Error() }
 
 // checkRoot looks whether the folder is still there and still the same one. An
 // unmount, or a mount over it, is told by no event.
@@ -93,6 +103,7 @@ func (t *tree) find(now time.Time, id string, mount bool) {
 		real = t.Path
 	}
 	t.id, t.mount, t.real, t.sweep, t.shrank = id, mount, real, nil, false
+	t.update(func(s *Status) { s.Mounted = mount })
 	t.openWatches(now)
 	t.plan.scan = now
 }

@@ -46,6 +46,7 @@ type Folder struct {
 	Exclude   []string // wins over Include; also prunes directories
 	Settle    time.Duration
 	Mode      string // auto, events or poll; "" is auto
+	Mounted   bool   // something was mounted at Path when it was last seen: without, it is missing
 }
 
 // File is a file that has settled, with the sidecar that describes it. With
@@ -69,8 +70,9 @@ type Status struct {
 	Watch    string // events or poll; "" before the folder was first found
 	Reason   string // why it is polled, missing or unreadable, in words
 	LastScan time.Time
-	Settling int // files that are not yet handed over
-	Ignored  int // files the exclusions left out in the last scan
+	Settling int  // files that are not yet handed over
+	Ignored  int  // files the exclusions left out in the last scan
+	Mounted  bool // something is mounted there, or was when it was last found
 }
 
 // The states of a folder.

@@ -113,6 +113,8 @@ type Engine struct {
 	hangAfter time.Duration // how long a folder may take to answer
 	leave     chan struct{} // closed when Run is to end
 
+	mounts map[string]bool // the folders that mounts.json names; only sweep's, after New
+
 	mu         sync.Mutex
 	running    bool                 // by Run: what the watcher says of folders means something
 	woken      map[string]bool      // lanes with something new to push; true: forget their pause
@@ -135,6 +137,10 @@ func New(o Options) *Engine {
 	}
 	for i := range o.Folders {
 		e.folders[o.Folders[i].Path] = &o.Folders[i]
+	}
+	e.mounts = e.readMounts()
+	for path, folder := range e.folders {
+		folder.Mounted = e.mounts[path]
 	}
 	e.watcher = watcher.New(e.watched(), e.known, o.Log)
 	return e

@@ -13,6 +13,9 @@ import (
 // hold keeps back stays back, and so does what is in doubt: it may have arrived.
 // It returns what it had tried.
 func (e *Engine) Retry(path, library string) ([]store.File, error) {
+	if path == "" {
+		e.watcher.Reexamine("") // also what could not be read a moment ago
+	}
 	var tried []store.File
 	err := e.Store.Unfinished(func(f store.File) error {
 		if !below(f.Path, path) || library != "" && f.Library != library {

@@ -305,12 +305,17 @@ func (e *Engine) folderStatus() []FolderStatus {
 func (e *Engine) atRest(path string) watcher.Status {
 	s := watcher.Status{Path: path, State: watcher.StateOK}
 	began := time.Now()
-	err := try(e, path, path, func() error { _, err := os.ReadDir(path); return err })
+	unmounted, err := patiently(e, path, path, func(func()) (bool, error) {
+		_, err := os.ReadDir(path)
+		return err == nil && e.unmounted(path), err
+	})
 	switch {
 	case errors.Is(err, errHangs):
 		s.State, s.Reason = watcher.StateHanging, watcher.HangReason(began)
 	case errors.Is(err, fs.ErrNotExist):
 		s.State, s.Reason = watcher.StateMissing, "it is not there"
+	case unmounted:
+		s.State, s.Reason = watcher.StateMissing, watcher.UnmountedReason()
 	case err != nil:
 		s.State, s.Reason = watcher.StateUnreadable, err.Error()
 	}

@@ -35,6 +35,7 @@ func (e *Engine) sweep(ctx context.Context) error {
 // sweepOnce finishes what a crash or a full disk left over, writes the notes
 // that are due, and drops what was noted of files that were taken away.
 func (e *Engine) sweepOnce(now time.Time) error {
+	e.keepMounts()
 	if err := e.Store.AfterPending(func(f store.File) error { return e.finish(f.Path) }); err != nil {
 		return err
 	}
