@@ -113,13 +113,12 @@ func TestFleetIsSpread(t *testing.T) {
 // gate stands before the sandbox: while it is shut, connections are reset. It
 // notes what was asked.
 type gate struct {
-	mu       sync.Mutex
-	shut     bool
-	asked    map[string]int // requests by the end of their path
-	running  int
-	most     int // pushes at a time
-	opened   time.Time
-	inSecond int // pushes in the first quarter of a second after it was opened
+	mu      sync.Mutex
+	shut    bool
+	asked   map[string]int // requests by the end of their path
+	running int
+	most    int   // pushes at a time
+	ramp    []int // how many ran when each of the first pushes began after it was opened
 }
 
 func (r *rig) guard() *gate {
@@ -133,8 +132,8 @@ func (r *rig) guard() *gate {
 		if push && !shut {
 			g.running++
 			g.most = max(g.most, g.running)
-			if !g.opened.IsZero() && time.Since(g.opened) < time.Second/4 {
-				g.inSecond++
+			if len(g.ramp) < 40 {
+				g.ramp = append(g.ramp, g.running)
 			}
 		}
 		g.mu.Unlock()
@@ -158,10 +157,7 @@ func (r *rig) guard() *gate {
 func (g *gate) set(shut bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.shut, g.most = shut, 0
-	if !shut {
-		g.opened = time.Now()
-	}
+	g.shut, g.most, g.ramp = shut, 0, nil
 }
 
 func (g *gate) count(name string) int {
