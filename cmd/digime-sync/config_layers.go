@@ -77,9 +77,10 @@ func loadConfig(path string, fleet []fleetFile) (*Config, error) {
 	if err != nil {
 		return nil, &ConfigError{Path: path, Faults: []ConfigFault{unreadable(err)}, err: err}
 	}
-	known := newConfigLoader(filepath.Dir(abs), os.LookupEnv).read(slices.Concat(local, policy))
-	waiting := ""
-	if known.ConfigURL != "" && fleet == nil {
+	own := newConfigLoader(filepath.Dir(abs), os.LookupEnv)
+	known := own.read(slices.Concat(local, policy))
+	waiting, held := "", known.ConfigURL != "" && fleet == nil
+	if held {
 		fleet, err = goodFleet(cmp.Or(known.StateDir, defaultStateDir()), known.ConfigKey)
 		if err != nil {
 			waiting = err.Error()
@@ -95,6 +96,10 @@ func loadConfig(path string, fleet []fleetFile) (*Config, error) {
 		l.complete(cfg)
 	}
 	l.readFiles(cfg)
+	if held && waiting == "" && len(l.faults) > 0 && len(own.faults) == 0 {
+		// A better one comes the same way, if there is somebody to fetch it.
+		return l.waiting(known, path, layers, "with the fleet's last good configuration it cannot be run: "+l.err(path, layers).Error())
+	}
 	cfg.Settings = l.elsewhere()
 	return cfg, orNothing(&cfg, l.err(path, layers))
 }
@@ -138,8 +143,10 @@ func orNothing(cfg **Config, err error) error {
 // if that is complete; else only what leads to the fleet's. A daemon runs with
 // it, says what it waits for, and watches no folder.
 func (l *configLoader) waiting(cfg *Config, path string, layers []*layer, why string) (*Config, error) {
-	l.complete(cfg)
-	l.readFiles(cfg)
+	if len(l.faults) == 0 {
+		l.complete(cfg)
+		l.readFiles(cfg)
+	}
 	if len(l.faults) > 0 {
 		l.faults = nil
 		cfg = &Config{

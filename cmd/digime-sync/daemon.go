@@ -112,6 +112,7 @@ func (d *daemon) reload(ctx context.Context) error {
 	d.mu.Lock()
 	d.refused = err
 	d.mu.Unlock()
+	d.fleet.LookNow() // the fleet may have what is missing
 	if err != nil {
 		return err
 	}
@@ -123,13 +124,15 @@ func (d *daemon) reload(ctx context.Context) error {
 		return ctx.Err()
 	}
 	log.Info("configuration taken over", "folders", len(cfg.Folders))
-	d.fleet.LookNow()
 	return nil
 }
 
 func (d *daemon) takeOver(cfg *Config) (*engine.Engine, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if err := cfg.ready(); err != nil && len(d.cfg.Folders) > 0 {
+		return nil, err
+	}
 	if cfg.StateDir != d.cfg.StateDir {
 		return nil, failure(exitConfig, "stop the service, move the folder, and start it again",
 			"state_dir cannot change from %s to %s while the service runs", d.cfg.StateDir, cfg.StateDir)

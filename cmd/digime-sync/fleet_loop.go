@@ -126,7 +126,11 @@ func (f *fleetLoop) LookNow() {
 // fetch looks at the fleet's folder. What is said of a failure, once, goes to
 // the log, the status and the audit log.
 func (f *fleetLoop) fetch(ctx context.Context) {
-	cfg := f.config()
+	waiting := f.config().Waiting
+	cfg, err := loadLocal(f.path) // also where a change of it is not taken over before the fleet's is here
+	if err != nil {
+		cfg = f.config()
+	}
 	if cfg.ConfigURL == "" {
 		f.failures = 0
 		f.note(troubleFetch, "")
@@ -138,8 +142,8 @@ func (f *fleetLoop) fetch(ctx context.Context) {
 	case err != nil:
 		f.failures++
 		words := "the fleet's configuration was not taken, what held before still holds: " + err.Error()
-		if cfg.Waiting != "" {
-			words = "the fleet's configuration has not been here yet, and no folder of it is watched: " + err.Error()
+		if waiting != "" {
+			words = waiting + ", and no folder of it is watched: " + err.Error()
 		}
 		if f.note(troubleFetch, words) {
 			f.log.Error("the fleet's configuration was not taken, what held before still holds", "err", err)

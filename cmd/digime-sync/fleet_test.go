@@ -307,3 +307,31 @@ func FuzzFleetFile(f *testing.F) {
 }
 
 func discard() *slog.Logger { return slog.New(slog.DiscardHandler) }
+
+// What was good with the machine's files of that day may not be today's. Then it
+// waits for a better one; whatever is wrong on the machine itself is a fault.
+func TestFleetDoesNotFitAnyMore(t *testing.T) {
+	r := newFleetRig(t)
+	r.put("common.yaml", fleetText(1, "alice")+"folders: [{path: in, library: alice}]\n")
+	if _, fault := r.fetch(); fault != "" {
+		t.Fatal(fault)
+	}
+	must(t, os.Rename(filepath.Join(filepath.Dir(r.config), "w.key"), filepath.Join(filepath.Dir(r.config), "new.key")))
+	cfg, err := LoadConfig(r.config)
+	must(t, err)
+	if !strings.HasPrefix(cfg.Waiting, "with the fleet's last good configuration it cannot be run: ") || !strings.Contains(cfg.Waiting, "w.key: there is no such file") {
+		t.Errorf("waiting %q", cfg.Waiting)
+	}
+	if err := cfg.ready(); err == nil || len(cfg.Folders) != 0 {
+		t.Errorf("ready with %+v", cfg.Folders)
+	}
+	r.put("common.yaml", fleetText(2, "alice")+"contracts: {w: {private_key_file: new.key}}\n")
+	if changed, fault := r.fetch(); changed != "common.yaml serial 2 (before: 1)" {
+		t.Fatal(changed, fault)
+	}
+	r.holds("alice")
+	r.local("config_url: share\nfoo: 1\n")
+	if _, err := LoadConfig(r.config); err == nil || !strings.Contains(err.Error(), "foo: is not known") {
+		t.Error(err)
+	}
+}
