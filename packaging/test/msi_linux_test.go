@@ -83,7 +83,7 @@ func (w *windows) awaitService(state string) {
 }
 
 // One machine's way: installed, upgraded twice, left alone by what is wrong,
-// removed, installed again, purged.
+// removed, installed again.
 func TestMSILife(t *testing.T) {
 	w := startWine(t, releases)
 	msi(t, third) // built outside the steps, which come after each other
@@ -191,14 +191,26 @@ func (w *windows) removes() {
 	same(t, "the program is there", w.exists(winProgram), false)
 	same(t, "the database is there", w.exists(winData+"/state/state.db"), true)
 	same(t, "the configuration is there", w.exists(winData+"/config.yaml"), true)
+	w.install(third)
+	same(t, "STARTSERVICE, which a removal forgets", w.registry(seeds, "STARTSERVICE"), "")
+	w.awaitService("RUNNING")
+	same(t, "the receipt is there", w.exists("drop/alice/scan.txt.receipt.json"), true)
+}
+
+// An enrolment file is taken over at once; PURGEDATA=1 leaves nothing of ours,
+// and all of others.
+func TestMSIEnrolsAndPurges(t *testing.T) {
+	w := startWine(t, releases)
 	w.write("enrol.json", `{"alice": {}}`)
-	w.install(third, "STARTSERVICE=0", `ENROLLTOKENFILE=C:\enrol.json`)
+	w.write("drop/alice/scan.txt", "a file")
+	w.install(first, "STARTSERVICE=0", `ENROLLTOKENFILE=C:\enrol.json`)
+	same(t, "the service", w.serviceState(), "STOPPED")
 	same(t, "the enrolment waits", w.read(winData+"/state/enrol.json"), `{"alice": {}}`)
 	same(t, "the enrolment file is left", w.exists("enrol.json"), false)
-	same(t, "exit code of the removal", w.msiexec("/x", msi(t, third), "PURGEDATA=1"), 0)
+	same(t, "exit code of the removal", w.msiexec("/x", msi(t, first), "PURGEDATA=1"), 0)
 	same(t, "the data folder is there", w.exists(winData), false)
 	same(t, "what was remembered", w.registry(seeds, "DATADIR"), "")
-	same(t, "watched folders are left", w.exists("drop/alice/scan.txt.receipt.json"), true)
+	same(t, "the watched folder is left", w.exists("drop/alice/scan.txt"), true)
 }
 
 // The tables of which Wine makes nothing are looked at; and two builds give the
