@@ -16,6 +16,18 @@
 // waits in line, or was handed over less than a minute ago without the known
 // predicate having answered yes. A million known files cost a lookup each.
 //
+// What it has stood, with the engine behind it, is measured by hostile folders
+// (create, append, truncate, rename, swap by link, fifo and folder, sidecars of
+// other people, folders renamed away, deleted, unmounted, restarts; about 35
+// operations a second). Seeds 601 to 604, of 60 s each: nothing mixed, nothing in
+// a wrong library; in one of the four a file on a disk that was unmounted and
+// mounted again had not arrived 30 s after the end:
+//
+//	go test ./sync/engine -run TestHostileFolders -hostile.seconds=60 -hostile.seed=601
+//
+// A disk that is away for less than three seconds may take its last events with
+// it; the next scan, two minutes later at most, finds what they told.
+//
 // Left out on purpose: reading sidecars, hashing, and every lasting state. That
 // a file has vanished is not reported either; whoever opens it will see.
 package watcher
