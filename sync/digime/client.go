@@ -10,6 +10,10 @@
 // 17.0, JavaScript 5.0, iOS 5.1, Android 4): where they are silent, the package
 // is strict in what it sends and lenient in what it accepts.
 //
+// It speaks HTTP/1.1 alone. Each status from 101 to 599, before and after the
+// body, garbage in every place of an answer, portals, certificates and networks
+// that are slow or silent have their tests: see TestEveryStatus and those beside it.
+//
 // It keeps nothing on disk and starts no goroutine of its own. Retries, queues
 // and the storing of tokens are left to the caller: each call is one attempt.
 package digime
