@@ -96,6 +96,7 @@ func (s *Store) update(fn func(t *txn) error) (err error) {
 		return s.notOpen()
 	}
 	var own error // of fn or the log: the database is as it was
+	id := 0
 	err = s.guard(func() error {
 		err := db.Update(func(tx *bbolt.Tx) error {
 			t := &txn{tx: tx}
@@ -105,6 +106,7 @@ func (s *Store) update(fn func(t *txn) error) (err error) {
 			if own != nil {
 				return own
 			}
+			id = tx.ID()
 			return failpoint.Hit("store.commit")
 		})
 		if err == nil {
@@ -114,6 +116,9 @@ func (s *Store) update(fn func(t *txn) error) (err error) {
 	})
 	if errors.Is(err, errNothing) {
 		return nil
+	}
+	if err == nil {
+		s.newest = id
 	}
 	if err != nil && own == nil && s.damage() == nil {
 		// It may be on the disk all the same, and after a failed flush or a lost
@@ -161,11 +166,28 @@ func (s *Store) heal() error {
 	if err := s.reopenDB(); err != nil {
 		return err
 	}
+	if err := s.recognise(); err != nil {
+		return err
+	}
 	if err := s.replayTail(); err != nil {
 		return err
 	}
 	s.reopen, s.suspect = false, false
 	return nil
+}
+
+// recognise says whether the database that was opened again is the one that was
+// open: where a disk was taken away, an old one may lie beneath. It waits then.
+func (s *Store) recognise() error {
+	id := 0
+	err := s.view(func(t *txn) error {
+		id = t.tx.ID()
+		return nil
+	})
+	if err != nil || id >= s.newest {
+		return err
+	}
+	return errors.Join(fmt.Errorf("%s is older than the database that was open: %w", s.path, ErrUnavailable), s.closeDB())
 }
 
 // recheck looks at the whole database after the disk failed to take something:

@@ -221,7 +221,7 @@ func TestFullDiskIsKnownByItsText(t *testing.T) {
 			t.Errorf("%v is not known as a full disk", err)
 		}
 	}
-	for _, kind := range []syscall.Errno{syscall.EIO, syscall.EROFS} {
+	for _, kind := range []syscall.Errno{syscall.EIO, syscall.EROFS, syscall.EFBIG} {
 		if err := diskFull(fmt.Errorf("file sync error: %s", kind)); !errors.Is(err, kind) || errors.Is(err, syscall.ENOSPC) {
 			t.Errorf("%v is not known as %v", err, kind)
 		}

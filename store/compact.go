@@ -59,6 +59,7 @@ func (s *Store) compactIfWasteful() error {
 		return err
 	}
 	s.log.Info("database made smaller", "path", s.path, "was", info.Size(), "free", free)
+	s.newest = 0 // the copy counts anew
 	return s.openDB(s.path)
 }
 

@@ -96,7 +96,7 @@ func (s *Store) mendDB() (string, error) {
 	if err := s.closeDB(); err != nil {
 		return "", fmt.Errorf("close database: %w", err)
 	}
-	s.reopen = true // until it is open again
+	s.reopen, s.newest = true, 0 // until it is open again; the copy counts anew
 	if err := errors.Join(replace(temp, s.path), syncDir(s.dir)); err != nil {
 		return "", fmt.Errorf("put the database back: %w", diskFull(err))
 	}

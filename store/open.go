@@ -36,6 +36,7 @@ type Store struct {
 	reopen   bool  // the database must be opened again before the next change
 	suspect  bool  // and be checked before that: the disk failed to take something
 	closed   bool
+	newest   int // the transaction that was committed last
 	commits  int
 
 	// dbMu keeps the database open while it is read.

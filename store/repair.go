@@ -166,6 +166,7 @@ func (s *Store) say(what string) {
 // a damaged one are still whole. It gets its name only when it is complete.
 func (s *Store) build(damaged string) (err error) {
 	temp := s.path + ".new"
+	s.newest = 0
 	if err := os.Remove(temp); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("make database: %w", err)
 	}

@@ -19,7 +19,7 @@ import (
 const (
 	guardEvery   = 15 * time.Second // how often the state folder's files are looked at
 	mendedShown  = time.Hour        // how long status says what had to be mended
-	faultSaid    = 10 * time.Minute // a disk that fails on and off is logged no more often
+	faultOver    = 5 * time.Second  // without a fault: what fails on and off is one fault in the log
 	diskPatience = 10 * time.Minute // of a disk that fails (EIO), until the service ends to be started anew
 	lanePause    = 2 * time.Second  // of all lanes when the queue cannot be read
 )
@@ -27,8 +27,8 @@ const (
 // trouble is what is the matter with the state folder.
 type trouble struct {
 	disk     string    // it cannot be written to: why
-	said     time.Time // when that was last logged
-	open     bool      // its end is to be logged too
+	last     time.Time // when it last could not
+	said     bool      // that is logged, and its end not yet
 	failing  time.Time // since when the disk has failed (EIO), without one success
 	guard    string    // its files are not as they must be: what a person must do
 	mended   string    // what was put right
@@ -63,11 +63,10 @@ func (e *Engine) storeFault(err error) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	t := &e.trouble
-	if t.disk == "" && now.Sub(t.said) > faultSaid {
+	if !t.said {
 		e.Log.Error("the state folder cannot be written to; nothing is lost, but nothing is pushed until it can", "err", err)
-		t.said, t.open = now, true
 	}
-	t.disk = err.Error()
+	t.disk, t.last, t.said = err.Error(), now, true
 	if !errors.Is(err, syscall.EIO) {
 		return nil
 	}
@@ -84,11 +83,17 @@ func (e *Engine) storeFault(err error) error {
 func (e *Engine) storeWorks() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	e.trouble.disk, e.trouble.failing = "", time.Time{}
+	e.sayWorks(time.Now())
+}
+
+// sayWorks logs the end of a fault, once it is one. The caller holds mu.
+func (e *Engine) sayWorks(now time.Time) {
 	t := &e.trouble
-	if t.open {
+	if t.said && t.disk == "" && now.Sub(t.last) > faultOver {
 		e.Log.Info("the state folder can be written to again")
+		t.said = false
 	}
-	t.disk, t.open, t.failing = "", false, time.Time{}
 }
 
 func passingDisk(err error) bool {
@@ -146,6 +151,7 @@ func (e *Engine) guardOnce(now time.Time) error {
 		said = "the state folder is not as it must be: " + strings.ReplaceAll(fault.Error(), "\n", "; ")
 	}
 	e.mu.Lock()
+	e.sayWorks(now)
 	t := &e.trouble
 	if said != t.guard && said != "" {
 		e.Log.Error("the state folder is not as it must be", "err", said)
