@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/digime-sync/digime-sync/store"
+	"github.com/digime-sync/digime-sync/sync/engine"
 )
 
 // marksInSource finds the name of every failpoint in the program's source.
@@ -69,6 +70,7 @@ var scenes = []struct {
 	{"reload.", scene{during: (*crashProgram).reload}},
 	{"vault.restore", scene{prepare: (*crashProgram).loseKeyCopy}},
 	{"compact.", scene{prepare: (*crashProgram).waste}},
+	{"note.remove", scene{prepare: (*crashProgram).badSidecar, during: (*crashProgram).mendSidecar}},
 	{"push.doubt", scene{prepare: (*crashProgram).loseAnswer}},
 	{"rebuild.", scene{prepare: (*crashProgram).damage}},
 	{"store.migrate", scene{prepare: (*crashProgram).damage}},
@@ -100,6 +102,31 @@ func (p *crashProgram) terminate() { _ = p.rig.daemon.cmd.Process.Signal(syscall
 func (p *crashProgram) reload() {
 	p.rig.configure(fmt.Sprint("round ", p.round))
 	_ = p.rig.daemon.cmd.Process.Signal(syscall.SIGHUP)
+}
+
+// badSidecar drops a file that mendSidecar makes good, once a note is beside it.
+func (p *crashProgram) badSidecar() {
+	d, content := p.writer.fresh(crashFolders[0])
+	p.writer.put(d, content)
+	p.rig.must(os.WriteFile(d.path+".meta.json", []byte("{not yet"), 0o644))
+	p.bad = d
+}
+
+func (p *crashProgram) mendSidecar() {
+	deadline := time.After(patience)
+	for {
+		if _, err := os.Stat(p.bad.path + engine.NoteSuffix); err == nil {
+			break
+		}
+		select {
+		case <-deadline:
+			p.t.Fatalf("there is no note beside %s", p.bad.path)
+		case <-p.rig.daemon.gone:
+			p.t.Fatal("the daemon has gone before its note was written")
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+	p.writer.describe(p.bad)
 }
 
 func (p *crashProgram) loseKeyCopy() {

@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -47,6 +49,7 @@ var crashFolders = []crashFolder{
 	{name: "across", library: "dora", after: "move"}, // its Sent/ is on another file system, if there is one
 	{name: "tree", after: "move"},
 	{name: "bare", library: "dora", after: "keep", extra: ", sidecar: optional, defaults: {mimeType: text/plain}"},
+	{name: "fhir", library: "ben", after: "delete", extra: ", sidecar: optional, push: provider, provider: {version: stu3, account_id: ACCOUNT}"},
 }
 
 // crashRig is a sandbox with its record, a configuration with several libraries
@@ -59,6 +62,7 @@ type crashRig struct {
 	server *sandbox.Server
 	root   string            // where the sandbox answers
 	users  map[string]string // library → its user in the sandbox
+	fhir   string            // the account that the folder fhir pushes to
 	tokens map[string][]byte // library → first token
 	wire   *wire
 	daemon *crashDaemon // nil: none runs
@@ -112,8 +116,25 @@ func newCrashRig(t *testing.T, dir, side string) *crashRig {
 	for _, f := range crashFolders {
 		r.must(os.MkdirAll(r.folder(f.name), 0o755))
 	}
+	r.fhir = "not known yet"
 	r.configure("")
+	r.fhir = r.account("ben")
+	r.configure("with its account")
 	return r
+}
+
+// account asks for the one account that a person has with a provider.
+func (r *crashRig) account(library string) string {
+	r.t.Helper()
+	cfg, err := LoadConfig(r.config())
+	r.must(err)
+	client, err := newClient(cfg, slog.New(slog.DiscardHandler))
+	r.must(err)
+	token, err := digime.ParseToken(r.tokens[library])
+	r.must(err)
+	accounts, err := client.Accounts(context.Background(), cfg.contract("clinic"), token.Access.Value)
+	r.must(err)
+	return accounts[0].ID
 }
 
 func (r *crashRig) must(err error) {
@@ -142,7 +163,7 @@ func (r *crashRig) configure(remark string) {
 		if library == "" {
 			library = "by-subfolder"
 		}
-		fmt.Fprintf(&b, "  - {path: in/%s, library: %s, settle: %s, after: %s%s}\n", f.name, library, crashSettle, f.after, f.extra)
+		fmt.Fprintf(&b, "  - {path: in/%s, library: %s, settle: %s, after: %s%s}\n", f.name, library, crashSettle, f.after, strings.ReplaceAll(f.extra, "ACCOUNT", strconv.Quote(r.fhir)))
 	}
 	r.must(store.WriteFile(r.config(), []byte(b.String()), 0o644))
 }

@@ -1,12 +1,15 @@
 package main
 
 import (
+	"errors"
 	"flag"
 	"fmt"
+	"io/fs"
 	"maps"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"slices"
 	"strings"
@@ -80,6 +83,7 @@ type crashProgram struct {
 	kills  map[string]int // by place
 	faults int            // of the service
 	person int            // files in doubt that the person decided to send again
+	bad    drop           // a file with a bad sidecar
 	across string         // folder on another file system, "" if there is none
 }
 
@@ -160,7 +164,7 @@ func (p *crashProgram) crash(place, plan string, s scene, files int) {
 		s.prepare(p)
 	}
 	p.fault()
-	p.rig.must(os.WriteFile(p.rig.marks(), nil, 0o600))
+	p.nextMarks()
 	p.rig.start(plan)
 	d := p.rig.daemon
 	if slices.Contains(wirePlaces, place) {
@@ -177,11 +181,11 @@ func (p *crashProgram) crash(place, plan string, s scene, files int) {
 	if s.during != nil {
 		p.after(600, func() { s.during(p) })
 	}
-	patience := 2500
+	wait := 6000 // for a mark; it comes much sooner on a machine that has nothing else to do
 	if plan == "" {
-		patience = 20 + p.rnd.IntN(1200)
+		wait = 20 + p.rnd.IntN(1200)
 	}
-	p.after(patience, func() { place = "at random" })
+	p.after(wait, func() { place = "at random" })
 	byItself := place != "at random"
 	p.rig.stop(syscall.SIGKILL)
 	<-written
@@ -236,6 +240,10 @@ func (p *crashProgram) finish() {
 		p.writer.describe(p.writer.put(d, content))
 	}
 	found := p.settle()
+	p.checkLog()
+	if out, err := p.rig.run("state", "check"); err != nil {
+		p.t.Errorf("state check: %v\n%s", err, out)
+	}
 	f := p.rig.facts(p.writer.drops())
 	musts, receipts := 0, len(f.papers)
 	for i := range f.drops {
@@ -264,6 +272,29 @@ func (p *crashProgram) finish() {
 		len(f.arrivals), receipts, consents, found.held, p.person, p.writer.late)
 }
 
+// nextMarks begins a new list of the marks that are hit, and keeps the one before.
+func (p *crashProgram) nextMarks() {
+	data, err := os.ReadFile(p.rig.marks())
+	if err == nil {
+		err = os.WriteFile(fmt.Sprintf("%s-%04d", p.rig.marks(), p.round-1), data, 0o600)
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		p.t.Fatal(err)
+	}
+	p.rig.must(os.WriteFile(p.rig.marks(), nil, 0o600))
+}
+
+// checkLog looks for what must not be in any log.
+func (p *crashProgram) checkLog() {
+	data, err := os.ReadFile(filepath.Join(p.rig.side, "daemon.log"))
+	p.rig.must(err)
+	for what, never := range map[string]string{"a panic": `(?m)^panic:|^fatal error:`, "a data race": `DATA RACE`, "a token": `\b[ar]t-[A-Z2-7]{26}\b`, "a key": `PRIVATE KEY`} {
+		if n := len(regexp.MustCompile(never).FindAll(data, -1)); n > 0 {
+			p.t.Errorf("the log holds %s, %d times; see %s", what, n, p.keep())
+		}
+	}
+}
+
 func (p *crashProgram) libraries() map[string]string {
 	states := map[string]string{}
 	for _, l := range p.rig.status().Libraries {
@@ -273,12 +304,13 @@ func (p *crashProgram) libraries() map[string]string {
 }
 
 // settle lets the daemon run in peace until all is well, and ends it in order.
-// When that takes longer than a minute and a half, something is wrong.
+// When that takes longer than three minutes, something is wrong: no wait between
+// attempts is longer than the few faults of a round make it.
 func (p *crashProgram) settle() mishaps {
 	p.t.Helper()
 	p.rig.server.ClearFaults()
 	p.rig.start("")
-	deadline := time.After(90 * time.Second)
+	deadline := time.After(3 * time.Minute)
 	tick := time.NewTicker(300 * time.Millisecond)
 	defer tick.Stop()
 	for {
@@ -311,5 +343,10 @@ func (p *crashProgram) keep() string {
 	if err := os.CopyFS(filepath.Join(dir, "crash"), os.DirFS(filepath.Dir(p.rig.dir))); err != nil {
 		p.t.Errorf("keep the state: %v", err)
 	}
-	return dir + "/crash, with go test -artifacts"
+	if p.across != "" {
+		if err := os.CopyFS(filepath.Join(dir, "across"), os.DirFS(p.across)); err != nil {
+			p.t.Errorf("keep the state: %v", err)
+		}
+	}
+	return dir + ", with go test -artifacts"
 }

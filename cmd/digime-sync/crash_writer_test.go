@@ -44,6 +44,7 @@ var habits = []struct {
 	{"bad sidecar, mended", "keep", (*writer).mended},
 	{"bad sidecar", "move", (*writer).bad},
 	{"without sidecar", "bare", (*writer).bare},
+	{"for a provider", "fhir", (*writer).fhir},
 }
 
 // fresh makes up the next file of a folder.
@@ -274,12 +275,19 @@ func (w *writer) bare(f crashFolder) {
 	w.put(d, content)
 }
 
+func (w *writer) fhir(f crashFolder) {
+	d, content := w.fresh(f)
+	content = fmt.Appendf(nil, `{"resourceType": "Patient", "id": %q, "text": %q}`, d.tag, content)
+	d.tag, d.sum = "", sumOf(content)
+	w.put(d, content)
+}
+
 // write drops files by so many of the habits, in an order of its own, and
 // returns when all are written.
 func (w *writer) write(most int) {
 	w.mu.Lock()
 	order := w.rnd.Perm(len(habits))
-	folders := w.rnd.Perm(len(crashFolders) - 1) // the last is for what has no sidecar
+	folders := w.rnd.Perm(len(crashFolders) - 2) // the last are for what has no sidecar
 	w.mu.Unlock()
 	var wg sync.WaitGroup
 	for i, n := range order[:min(most, len(order))] {
