@@ -330,6 +330,9 @@ func (r *restore) mergeLogs(path string, old, inPlace *os.File) error {
 	if err != nil {
 		return err
 	}
+	if inPlace != nil {
+		_ = inPlace.Close() // it was only read; Windows replaces no file that is open
+	}
 	if err := replace(temp, path); err != nil {
 		return errors.Join(err, os.Remove(temp))
 	}
