@@ -35,6 +35,8 @@ var doors = map[string]string{
 	"go.etcd.io/bbolt":              "store",
 	"github.com/golang-jwt/jwt/v5":  "sync/digime",
 	"github.com/kardianos/service":  "cmd/digime-sync",
+	"github.com/coreos/go-systemd":  "cmd/digime-sync",
+	"howett.net/plist":              "cmd/digime-sync",
 	"github.com/spf13/cobra":        "cmd/digime-sync",
 	"go.yaml.in/yaml/v3":            "cmd/digime-sync",
 	"github.com/bmatcuk/doublestar": "watcher",
