@@ -70,7 +70,7 @@ var scenes = []struct {
 	{"reload.", scene{during: (*crashProgram).reload}},
 	{"vault.restore", scene{prepare: (*crashProgram).loseKeyCopy}},
 	{"compact.", scene{prepare: (*crashProgram).waste}},
-	{"note.remove", scene{prepare: (*crashProgram).badSidecar, during: (*crashProgram).mendSidecar}},
+	{"note.", scene{prepare: (*crashProgram).badSidecar, during: (*crashProgram).mendSidecar}},
 	{"push.doubt", scene{prepare: (*crashProgram).loseAnswer}},
 	{"rebuild.", scene{prepare: (*crashProgram).damage}},
 	{"store.migrate", scene{prepare: (*crashProgram).damage}},
@@ -122,11 +122,19 @@ func (p *crashProgram) mendSidecar() {
 		case <-deadline:
 			p.t.Fatalf("there is no note beside %s", p.bad.path)
 		case <-p.rig.daemon.gone:
-			p.t.Fatal("the daemon has gone before its note was written")
+			return
 		case <-time.After(20 * time.Millisecond):
 		}
 	}
-	p.writer.describe(p.bad)
+	p.mend()
+}
+
+// mend makes the sidecar good that badSidecar left, if one is.
+func (p *crashProgram) mend() {
+	if p.bad.path != "" {
+		p.writer.describe(p.bad)
+	}
+	p.bad = drop{}
 }
 
 func (p *crashProgram) loseKeyCopy() {

@@ -189,6 +189,7 @@ func (p *crashProgram) crash(place, plan string, s scene, files int) {
 	byItself := place != "at random"
 	p.rig.stop(syscall.SIGKILL)
 	<-written
+	p.mend()
 	if !d.killed() {
 		p.t.Logf("round %d: the daemon ended by itself: %s", p.round, d.cmd.ProcessState)
 		return
