@@ -51,6 +51,7 @@ type envelope struct {
 	Raw     raw    `json:"raw,omitempty"`
 	Sealed  []byte `json:"sealed"` // nonce and AES-256-GCM, the library's name is authenticated with it
 	Sum     string `json:"sum"`    // SHA-256 over name and sealed, hex: tells damage from a wrong key
+	Twice   bool   `json:"twice"`  // Save writes a second copy after it, which the first version of this program did not
 }
 
 // OpenVault opens the vault in a state folder, and makes its key the first time.
@@ -223,7 +224,7 @@ func (v *Vault) Save(library string, data []byte) error {
 	if err != nil {
 		return fmt.Errorf("save token: %w", err)
 	}
-	e := envelope{Version: envelopeVersion, Library: library, Sealed: v.aead.Seal(nil, nil, data, sealedFor(library))}
+	e := envelope{Version: envelopeVersion, Library: library, Twice: true, Sealed: v.aead.Seal(nil, nil, data, sealedFor(library))}
 	e.Sum = e.sum()
 	if !utf8.ValidString(library) {
 		e.Raw.hide("library", &e.Library)

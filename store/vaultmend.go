@@ -38,13 +38,15 @@ func (v *Vault) Mend() (did []string, err error) {
 		if now[name] != (stamp{}) && now[name] == before[name] && now[twin] == before[twin] && now[twin] != (stamp{}) {
 			continue
 		}
-		what, err := v.mendToken(filepath.Join(v.dir, name))
+		what, err := v.mendToken(filepath.Join(v.dir, name), before[twin] != (stamp{}))
 		if what != "" {
 			did = append(did, what)
 		}
 		if err != nil {
 			errs = append(errs, err)
 			now[name] = stamp{size: -1} // to be looked at again
+		} else if now[twin] == (stamp{}) {
+			now[twin] = stamp{size: -1} // it is there by now
 		}
 	}
 	v.mu.Lock()
@@ -83,8 +85,9 @@ func bases(lists ...map[string]stamp) []string {
 	return slices.Compact(names)
 }
 
-// mendToken makes the two copies of a token the same.
-func (v *Vault) mendToken(path string) (did string, err error) {
+// mendToken makes the two copies of a token the same. twice says that its second
+// copy has been seen.
+func (v *Vault) mendToken(path string, twice bool) (did string, err error) {
 	first, firstErr := v.envelope(path, path)
 	second, secondErr := v.envelope(path, path+copySuffix)
 	if firstErr == nil && secondErr == nil && bytes.Equal(first.Sealed, second.Sealed) {
@@ -105,7 +108,7 @@ func (v *Vault) mendToken(path string) (did string, err error) {
 		return "", err
 	}
 	defer unlock()
-	return v.mendLocked(path)
+	return v.mendLocked(path, twice)
 }
 
 // envelope reads one of the two files of a token; one that was renamed to
@@ -121,7 +124,7 @@ func (v *Vault) envelope(path, file string) (envelope, error) {
 	return e, nil
 }
 
-func (v *Vault) mendLocked(path string) (did string, err error) {
+func (v *Vault) mendLocked(path string, twice bool) (did string, err error) {
 	first, firstErr := os.ReadFile(path)
 	second, secondErr := os.ReadFile(path + copySuffix)
 	a, errA := v.envelope(path, path)
@@ -143,6 +146,9 @@ func (v *Vault) mendLocked(path string) (did string, err error) {
 	}
 	switch {
 	case why == nil: // a Save that was broken off between the two
+		return "", nil
+	case errA == nil && errors.Is(why, fs.ErrNotExist) && !twice && !a.Twice: // nobody deleted it
+		v.logger().Info("a token that an earlier version saved has a second copy now", "library", library, "path", to)
 		return "", nil
 	case errors.Is(why, fs.ErrNotExist):
 		return fmt.Sprintf("the token file %s of library %s was deleted; it was made again from its second copy", to, library), nil

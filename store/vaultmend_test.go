@@ -127,3 +127,31 @@ func TestVaultMendsItsKey(t *testing.T) {
 		t.Fatalf("Mend = %q, %v", did, err)
 	}
 }
+
+// A version before this one kept no second copy of a token that was saved once:
+// it is made without a word, and guarded from then on.
+func TestVaultCompletesAnEarlierVersions(t *testing.T) {
+	dir := t.TempDir()
+	v := vault(t, dir)
+	must(t, v.Save("alice", []byte("a")))
+	path, err := v.path("alice")
+	must(t, err)
+	content, err := os.ReadFile(path)
+	must(t, err)
+	earlier := strings.Replace(string(content), `,"twice":true`, "", 1)
+	if earlier == string(content) {
+		t.Fatalf("no mark of a second copy in %s", content)
+	}
+	must(t, os.WriteFile(path, []byte(earlier), 0o600))
+	must(t, os.Remove(path+copySuffix))
+	v = vault(t, dir)
+	mended(t, v)
+	if second, err := os.ReadFile(path + copySuffix); err != nil || string(second) != earlier {
+		t.Fatalf("second copy: %q, %v", second, err)
+	}
+	must(t, os.Remove(path+copySuffix))
+	mended(t, v, "deleted")
+	must(t, v.Save("alice", []byte("b")))
+	must(t, os.Remove(path+copySuffix))
+	mended(t, vault(t, dir), "deleted") // also by whoever did so while nothing ran
+}
