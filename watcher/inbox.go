@@ -64,6 +64,11 @@ func (b *inbox) put(from *fsnotify.Watcher, change func()) {
 		change()
 	}
 	b.mu.Unlock()
+	b.call()
+}
+
+// call has the loop look at what there is soon.
+func (b *inbox) call() {
 	select {
 	case b.wake <- struct{}{}:
 	default: // woken already

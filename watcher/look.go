@@ -40,10 +40,11 @@ func (t *tree) look(now time.Time) {
 			byDir.add(t.watches.name(dir), name, op)
 		}
 	}
+	asked := t.takeAsked(now)
 	t.mu.Lock()
 	due := t.settler.due(now, dueAtOnce)
 	t.mu.Unlock()
-	for _, path := range due {
+	for _, path := range append(asked, due...) {
 		byDir.add(filepath.Dir(path), filepath.Base(path), 0)
 	}
 	for dir, names := range byDir.names {

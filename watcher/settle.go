@@ -206,6 +206,14 @@ func (s *settler) handedOver(path string, now time.Time, readable bool) {
 	s.ripen(it, now.Add(resendAfter))
 }
 
+// again has a file settle anew that was handed over in vain.
+func (s *settler) again(path string, now time.Time) {
+	if it := s.items[path]; it != nil && it.stage == handed && !s.once {
+		s.setStage(it, settling)
+		s.ripen(it, now.Add(max(s.settle, lookAgain)))
+	}
+}
+
 // askAnew has files offered again that were handed over and are still unknown,
 // when the next look finds them.
 func (s *settler) askAnew() {

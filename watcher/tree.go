@@ -42,9 +42,10 @@ type tree struct {
 
 	mu      sync.Mutex // guards all below; never held during I/O
 	settler *settler
-	status  Status // with the Reason of its State only
-	polled  string // why it is polled, "" when it is not
-	partial string // which part of it cannot be read
+	status  Status          // with the Reason of its State only
+	polled  string          // why it is polled, "" when it is not
+	partial string          // which part of it cannot be read
+	asked   map[string]bool // paths to be looked at; true: handed over in vain
 }
 
 func newTree(f Folder, known func(File) bool, out chan File, log *slog.Logger) *tree {

@@ -137,7 +137,7 @@ func (d *drainer) fill(ctx context.Context, now time.Time) error {
 
 // start pushes the lane's next file if one is due and the lane may.
 func (d *drainer) start(ctx context.Context, l *lane, now time.Time) (bool, error) {
-	if !l.ready(now) {
+	if !l.ready(now) || d.engine.paused(l.name) {
 		return false, nil
 	}
 	f, due, ok, err := d.engine.Store.Next(l.name, now, func(path string) bool {
@@ -227,7 +227,7 @@ func (d *drainer) sleep(now time.Time) time.Duration {
 		return wake.Sub(now) // an outcome or a look comes before the lanes matter
 	}
 	for _, l := range d.lanes {
-		if at := l.wait(); !at.IsZero() && at.Before(wake) {
+		if at := l.wait(); !at.IsZero() && at.Before(wake) && !d.engine.paused(l.name) {
 			wake = at
 		}
 	}

@@ -36,6 +36,7 @@ func (p *push) failed(err error, api *digime.Error) {
 			p.outcome.fault = p.engine.lookFailed(p.folder, f, err)
 			return
 		}
+		p.engine.watcher.Look(f.Folder, f.Path)
 		p.deferTo(f, store.Queued, "the file changed while it was sent", "", time.Now().Add(p.folder.Settle+time.Second))
 	case digime.Refused:
 		p.outcome.answers = true

@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/digime-sync/digime-sync/sync/digime/sandbox"
+	"github.com/digime-sync/digime-sync/watcher"
 )
 
 var (
@@ -79,9 +80,11 @@ func TestHostileFolders(t *testing.T) {
 	_, err := h.engine.Retry("", "") // for what would be due within minutes by itself
 	must(t, err)
 	defer func() {
-		for _, path := range h.lacking(expected) {
+		for p, path := range h.lacking(expected) {
 			f, _, err := h.store.Get(path)
-			t.Errorf("%s did not arrive: %+v, %v", path, f, err)
+			now, _ := watcher.Lstat(path)
+			side, _ := os.ReadFile(path + ".meta.json")
+			t.Errorf("%s did not arrive for %s: %+v, %v; there lies now %+v, %s", p.sum, p.user, f, err, now, side)
 		}
 	}()
 	h.until("every settled file with a good sidecar has arrived", func() bool { return len(h.lacking(expected)) == 0 })
@@ -104,7 +107,7 @@ func asRootOfMounts(t *testing.T) bool {
 	if os.Geteuid() != 0 {
 		return false
 	}
-	args := []string{"-test.run=^" + t.Name() + "$", "-test.v", fmt.Sprintf("-test.timeout=%ds", *hostileSeconds+100)}
+	args := []string{"-test.run=^" + t.Name() + "$", "-test.v", fmt.Sprintf("-test.timeout=%ds", *hostileSeconds+200)}
 	flag.Visit(func(f *flag.Flag) {
 		if strings.HasPrefix(f.Name, "hostile.") {
 			args = append(args, "-"+f.Name+"="+f.Value.String())
@@ -259,14 +262,20 @@ func (h *hostile) delivered() map[pair]int {
 	return got
 }
 
-func (h *hostile) lacking(expected map[pair]string) (paths []string) {
-	got := h.delivered()
+// lacking is what has not arrived of it. A content that has for one person is
+// not sent to another when its sidecar is changed after that.
+func (h *hostile) lacking(expected map[pair]string) map[pair]string {
+	got := map[string]bool{}
+	for p := range h.delivered() {
+		got[p.sum] = true
+	}
+	lacking := map[pair]string{}
 	for p, path := range expected {
-		if got[p] == 0 {
-			paths = append(paths, path)
+		if !got[p.sum] {
+			lacking[p] = path
 		}
 	}
-	return paths
+	return lacking
 }
 
 // judge compares what arrived with what may have: contents that lay there

@@ -63,9 +63,12 @@ func (e *Engine) takeOnce(ctx context.Context, f watcher.File) error {
 	switch {
 	case errors.As(err, &v):
 		return e.settleVerdict(rec, v)
-	case errors.Is(err, errMoved), errors.Is(err, watcher.ErrInUse), errors.Is(err, fs.ErrNotExist), errors.Is(err, context.Canceled),
-		errors.Is(err, errHangs):
-		return nil // the next event or scan brings it again
+	case errors.Is(err, errMoved), errors.Is(err, watcher.ErrInUse), errors.Is(err, fs.ErrNotExist):
+		// The folder may have been away for this moment alone, of which no event would tell.
+		e.watcher.Again(f)
+		return nil
+	case errors.Is(err, context.Canceled), errors.Is(err, errHangs):
+		return nil // the next scan brings it again
 	case err != nil:
 		return err
 	}

@@ -85,6 +85,7 @@ func (e *Engine) lookFailed(folder *Folder, f store.File, err error) error {
 	case errors.Is(err, fs.ErrNotExist):
 		return e.vanished(folder, f)
 	default: // it is being written to: the watcher will bring it when it is still
+		e.watcher.Look(f.Folder, f.Path)
 		f.State = store.Queued
 		return e.Store.Defer(f, time.Now().Add(folder.Settle+time.Second))
 	}

@@ -191,10 +191,11 @@ func (r *rig) describe(path, text string) {
 	must(r.t, os.WriteFile(path+".meta.json", []byte(text), 0o644))
 }
 
-// until waits for a fact, and fails with what status says instead.
+// until waits for a fact, and fails with what status says instead. Only a
+// failing test waits so long, or one on a machine that is very busy.
 func (r *rig) until(what string, fact func() bool) {
 	r.t.Helper()
-	deadline := time.After(30 * time.Second)
+	deadline := time.After(2 * time.Minute)
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
 	for !fact() {

@@ -22,6 +22,7 @@ type Status struct {
 	Running   bool                `json:"running"`           // a daemon answered
 	Trouble   string              `json:"trouble,omitempty"` // what stops everything
 	Outage    *Outage             `json:"outage,omitempty"`  // the API cannot be reached
+	Paused    []store.Pause       `json:"paused,omitempty"`  // by a person
 	ClockSkew string              `json:"clock_skew,omitempty"`
 	Files     []FileStatus        `json:"files"`
 	Counts    map[store.State]int `json:"counts"`
@@ -92,7 +93,7 @@ func (e *Engine) Status(prefix string) (Status, error) {
 		unfinished[path] = why
 	}
 	e.mu.Unlock()
-	s.Trouble, s.Outage = e.troubled(), e.host.outage()
+	s.Trouble, s.Outage, s.Paused = e.troubled(), e.host.outage(), e.Store.Pauses()
 	if skew, ok := e.Client.Skew(); ok && skew.Abs() > clockTolerance {
 		s.ClockSkew = clockWords(skew)
 	}
@@ -109,6 +110,7 @@ func (e *Engine) Status(prefix string) (Status, error) {
 		if h, held := holds[f.Library]; held {
 			f = withHold(f, h)
 		}
+		f = e.withPause(f)
 		if away[f.Folder] && (f.State == store.Queued || f.State == store.Retrying) {
 			f.Reason, f.Hint = folderAway, "bring the folder back, or what it lies on; the file is pushed then"
 		}

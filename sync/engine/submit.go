@@ -166,7 +166,7 @@ func (e *Engine) Outcome(ctx context.Context, path string) (store.File, error) {
 			return f, fmt.Errorf("look up file: %w", err)
 		}
 		waits := f.State == store.Queued || f.State == store.Pushing
-		if ok && (!waits || e.missing(f.Folder) || f.State == store.Queued && e.host.settled(time.Now()) != nil) {
+		if ok && (!waits || e.missing(f.Folder) || f.State == store.Queued && (e.paused(f.Library) || e.host.settled(time.Now()) != nil)) {
 			return e.outcome(path)
 		}
 		select {
@@ -193,5 +193,5 @@ func (e *Engine) outcome(path string) (store.File, error) {
 	if h, held := holds[f.Library]; held {
 		f = withHold(f, h)
 	}
-	return f, nil
+	return e.withPause(f), nil
 }
