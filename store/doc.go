@@ -9,6 +9,7 @@
 //	state.db.v1-…         one of an earlier schema, as it was before it was migrated
 //	….before-restore-…    what lay there when a backup was restored over it
 //	state.pid             locked by the process that has the database; holds its number
+//	paused.json           what a person has paused; not in backups
 //	state.clean           the last transaction of a clean close
 //	audit.log             every delivery and other event, append-only: <crc32c> <json>\n
 //	vault.key, .copy      the key the tokens are sealed with, twice

@@ -27,7 +27,7 @@ func (s *Store) Mend() (did []string, err error) {
 	if err := os.MkdirAll(s.dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make state folder again: %w", diskFull(err))
 	}
-	for _, mend := range []func() (string, error){s.mendLock, s.mendAudit, s.mendDB} {
+	for _, mend := range []func() (string, error){s.mendLock, s.mendAudit, s.mendDB, s.mendPauses} {
 		what, err := mend()
 		if what != "" {
 			s.log.Error("state folder was mended", "what", what)

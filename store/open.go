@@ -52,6 +52,9 @@ type Store struct {
 	closing bool
 
 	repaired string
+
+	pauseMu sync.RWMutex // guards pauses, also while they are written
+	pauses  map[string]Pause
 }
 
 // Open opens the store in dir, making both when they are missing. A damaged
@@ -86,6 +89,7 @@ func (s *Store) openAll() (err error) {
 	if err := errors.Join(RemoveTemps(s.dir), RemoveTemps(filepath.Join(s.dir, tokenDir)), os.RemoveAll(filepath.Join(s.dir, restoreDir))); err != nil {
 		s.log.Warn("temporary files of a killed process could not be removed", "error", err)
 	}
+	s.readPauses()
 	if s.audit, err = openAudit(s.dir, s.log); err != nil {
 		return err
 	}

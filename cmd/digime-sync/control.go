@@ -69,6 +69,7 @@ func controlHandler(d *daemon) http.Handler {
 		answer(w, files, err)
 	})
 	handleFiles(mux, d)
+	handlePause(mux, d)
 	mux.HandleFunc("POST /release", func(w http.ResponseWriter, r *http.Request) {
 		files, err := d.current().Release(r.FormValue("path"))
 		answer(w, statuses(files), err)

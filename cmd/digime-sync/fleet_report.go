@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/url"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -113,6 +114,9 @@ func (r *machineReport) addTrouble(s engine.Status, cfg *Config, is standing) {
 	}
 	say(cfg.Waiting != "", "the fleet's configuration has not been here yet")
 	say(s.ClockSkew != "", "the clock is wrong")
+	all := slices.ContainsFunc(s.Paused, func(p store.Pause) bool { return p.Library == "" })
+	say(all, "all libraries are paused")
+	say(!all && len(s.Paused) > 0, "libraries that are paused: %d", len(s.Paused))
 	away := 0
 	for state, n := range r.Folders {
 		if state != watcher.StateOK {

@@ -139,6 +139,9 @@ func (d *daemon) health(h *heartbeat, age time.Duration) {
 		h.lacks("the main loop does not go round", "digime-sync service restart")
 	}
 	h.lacks(now.Trouble, "digime-sync check")
+	for _, p := range e.Store.Pauses() {
+		h.lacks("paused: "+engine.PauseWords(p), engine.ResumeHint(p))
+	}
 	if refused != nil {
 		h.lacks("the changed configuration was not taken over, the one before still holds: "+refused.Error(), explain(refused).hint)
 	}

@@ -155,6 +155,9 @@ func (a *app) summary(s engine.Status) error {
 	if s.Trouble != "" {
 		fmt.Fprintf(a.out, "TROUBLE: %s\n", s.Trouble)
 	}
+	for _, p := range s.Paused {
+		fmt.Fprintf(a.out, "PAUSED: %s\n        %s\n", plain(engine.PauseWords(p)), plain(engine.ResumeHint(p)))
+	}
 	if s.ClockSkew != "" {
 		fmt.Fprintf(a.out, "CLOCK: this machine's clock is %s; set it\n", s.ClockSkew)
 	}
@@ -180,7 +183,7 @@ func (a *app) summary(s engine.Status) error {
 			a.printFile(f)
 		}
 	}
-	if s.Counts[store.Held]+s.Counts[store.Refused] > 0 {
+	if s.Counts[store.Held]+s.Counts[store.Refused]+len(s.Paused) > 0 {
 		return errHeld
 	}
 	return nil

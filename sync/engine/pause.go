@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"fmt"
 	"strings"
 	"time"
 
@@ -35,13 +34,7 @@ func (e *Engine) Resume(library string) ([]store.Pause, error) {
 		}
 		return nil, &UsageError{Reason: what, Hint: hint}
 	}
-	names, err := e.Store.Lanes()
-	if err != nil {
-		return nil, fmt.Errorf("read queues: %w", err)
-	}
-	for _, name := range names {
-		e.wake(name, false)
-	}
+	e.call()
 	return left, nil
 }
 

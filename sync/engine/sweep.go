@@ -49,6 +49,7 @@ func (e *Engine) sweepOnce(now time.Time) error {
 		if hold, held := holds[f.Library]; held && f.State != store.Waiting && f.State != store.Refused {
 			shown = withHold(shown, hold)
 		}
+		shown = e.withPause(shown)
 		err := try(e, f.Folder, f.Path, func() error { return e.sweepFile(f, shown, now) })
 		if errors.Is(err, errHangs) {
 			return nil // it is there again when the folder answers
