@@ -176,6 +176,8 @@ func (e *enrolment) tidy(path string, size int, rest map[string]any) error {
 func readEnrolment(path string) (data []byte, warning string, err error) {
 	info, err := os.Lstat(path)
 	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, "", errors.New("there is no such file; one that was taken over is removed")
 	case err != nil:
 		return nil, "", err
 	case !info.Mode().IsRegular():

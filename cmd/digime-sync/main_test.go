@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -30,6 +31,7 @@ func TestScript(t *testing.T) {
 			"fault":  fault,
 			"append": appendTo,
 			"exits":  exits,
+			"stop":   stop,
 			"ports":  ports, "control": control, "consent": decides, "enrolment": brings,
 		},
 		Setup: func(e *testscript.Env) error {
@@ -96,6 +98,20 @@ func exits(ts *testscript.TestScript, neg bool, args []string) {
 	if strconv.Itoa(code) != args[0] {
 		ts.Fatalf("exit code %d, want %s\n%s", code, args[0], ts.ReadFile("stderr"))
 	}
+}
+
+// stop SUBCOMMAND ends what runs in the background; wait NAME tells how it ended.
+func stop(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: stop SUBCOMMAND")
+	}
+	for _, cmd := range ts.BackgroundCmds() {
+		if slices.Contains(cmd.Args, args[0]) {
+			ts.Check(end(cmd.Process))
+			return
+		}
+	}
+	ts.Fatalf("no digime-sync %s runs", args[0])
 }
 
 // append FROM TO adds a file's text to another.

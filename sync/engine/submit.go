@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"time"
@@ -129,7 +130,10 @@ func (e *Engine) lookAt(path string) (watcher.File, error) {
 		return watcher.File{}, &UsageError{Reason: path + " is left out: " + why, Hint: "rename the file, or change include: and exclude: of its folder"}
 	}
 	sig, err := watcher.Lstat(path)
-	if err != nil {
+	switch {
+	case errors.Is(err, fs.ErrNotExist): // for which Windows has words of its own
+		return watcher.File{}, &UsageError{Reason: path + ": there is no such file", Hint: "check the path"}
+	case err != nil:
 		return watcher.File{}, &UsageError{Reason: err.Error(), Hint: "check the path"}
 	}
 	f := watcher.File{Folder: folder.Path, Path: path, Sig: sig}
