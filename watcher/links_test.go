@@ -29,6 +29,9 @@ func TestOnlyRegularFilesInsideAreTaken(t *testing.T) {
 			"circle.pdf":   "circle.pdf",
 			"folder.pdf":   "sub",
 			"tree":         filepath.Join(outside, "tree"),
+			"loop":         ".",
+			"sub/loop":     "../sub",
+			"sub/up":       dir,
 			"in.pdf":       "sub/plain.pdf",
 		}
 		for name, target := range links {
@@ -55,7 +58,7 @@ func TestOnlyRegularFilesInsideAreTaken(t *testing.T) {
 		if got := Excluded(f, filepath.Join(dir, "tree", "far.pdf")); !strings.Contains(got, "symbolic link") {
 			t.Errorf("Excluded below a linked folder: %q", got)
 		}
-		if got, want := w.Status()[0].Ignored, len(names)-2; got != want { // all but sub and in.pdf
+		if got, want := w.Status()[0].Ignored, len(names)-2+2; got != want { // all but sub and in.pdf, and the two links in sub
 			t.Errorf("ignored %d, want %d", got, want)
 		}
 	})

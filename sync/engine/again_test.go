@@ -2,9 +2,14 @@ package engine
 
 import (
 	"context"
+	"crypto/sha256"
+	"errors"
+	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
+	"testing/iotest"
 	"time"
 
 	"github.com/digime-sync/digime-sync/store"
@@ -41,6 +46,69 @@ func TestFolderAwayWhileAFileIsRead(t *testing.T) {
 	must(t, r.engine.takeOnce(ctx, came()))
 	if f, _, err := r.store.Get(path); f.State != store.Queued || err != nil {
 		t.Errorf("%+v, %v", f, err)
+	}
+}
+
+// A library holds an equal file, but the own one cannot be read for comparison as
+// its folder hangs: that says nothing, and the file is neither sent again nor is
+// one of the questions used up.
+func TestFolderHangsWhileALibraryIsAsked(t *testing.T) {
+	r := newRig(t, nil, "alice")
+	r.readable("alice")
+	r.pushed("alice", "scan", described("acc-alice", "scan.txt"))
+	path := r.drop("alice", "scan.txt", "scan")
+	f, err := r.engine.lookAt(path)
+	must(t, err)
+	must(t, r.engine.takeOnce(t.Context(), f))
+	rec, _, err := r.store.Get(path)
+	must(t, err)
+	rec.Doubts = 1
+	folder := &r.engine.Folders[0]
+	desc, err := r.engine.look(folder, rec)
+	must(t, err)
+	settle := func() *push {
+		p := &push{engine: r.engine, folder: folder, file: rec, desc: desc}
+		if !p.settleDoubt(t.Context()) {
+			t.Error("it is sent again")
+		}
+		return p
+	}
+	h, left := hangingOf(folder.Path), &call{path: path}
+	h.leave(left)
+	if p := settle(); p.file.State != store.Retrying || p.file.Asked != 0 {
+		t.Errorf("while it hangs: %+v", p.file)
+	}
+	h.back(left)
+	if p := settle(); p.file.State != store.Delivered && p.outcome.fault != nil {
+		t.Errorf("then: %+v, %v", p.file, p.outcome.fault)
+	}
+	if got, _, err := r.store.Get(path); got.State != store.Delivered || err != nil {
+		t.Errorf("%+v, %v", got, err)
+	}
+}
+
+// What cannot be read of the own file does not make the library's another one.
+func TestComparerKeepsErrors(t *testing.T) {
+	for _, broken := range []error{errHangs, io.ErrClosedPipe} {
+		c := &comparer{own: io.MultiReader(strings.NewReader("sc"), iotest.ErrReader(broken)), sum: sha256.New()}
+		if _, err := c.Write([]byte("scan")); !errors.Is(err, broken) {
+			t.Errorf("%v, want %v", err, broken)
+		}
+	}
+	c := &comparer{own: strings.NewReader("sc"), sum: sha256.New()}
+	if _, err := c.Write([]byte("scan")); !errors.Is(err, errOther) {
+		t.Errorf("%v of a shorter file, want errOther", err)
+	}
+}
+
+// A second run of one engine is an error and harms nothing.
+func TestRunTwice(t *testing.T) {
+	r := newRig(t, nil, "alice")
+	r.start()
+	r.untilState(r.drop("alice", "one.txt", "one"), store.Delivered)
+	r.stop()
+	if err := r.engine.Run(t.Context()); !errors.Is(err, errRanBefore) {
+		t.Errorf("Run = %v", err)
 	}
 }
 

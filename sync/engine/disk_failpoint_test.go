@@ -10,6 +10,7 @@ import (
 	"flag"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -20,6 +21,7 @@ import (
 	"github.com/digime-sync/digime-sync/store"
 	"github.com/digime-sync/digime-sync/store/failpoint"
 	"github.com/digime-sync/digime-sync/sync/digime"
+	"github.com/digime-sync/digime-sync/sync/digime/sandbox"
 )
 
 // By default a few steps fail with one error each; a fault takes some ten seconds to
@@ -263,6 +265,42 @@ func TestStopWithAnAnswerNotRecorded(t *testing.T) {
 			}
 			if n := len(f.api.Deliveries()); n != want || f.receipt(path).MayBeDouble == room {
 				t.Errorf("%d deliveries, may be double: %v", n, f.receipt(path).MayBeDouble)
+			}
+		})
+	}
+}
+
+// An answer other than a delivery is held on to as well: what the service has
+// refused, or asked to send later, is not in doubt because the disk was full then.
+func TestRefusalsThatCannotBeRecorded(t *testing.T) {
+	defer slog.SetDefault(slog.Default())
+	slog.SetDefault(slog.New(slog.DiscardHandler))
+	for name, c := range map[string]struct {
+		status int
+		ends   store.State
+	}{
+		"busy": {503, store.Delivered}, "refused": {422, store.Refused},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newFaults(t)
+			f.api.Fail(sandbox.Fault{Kind: sandbox.ReqPush, Do: sandbox.DoRefuse, Status: c.status, Code: "Some"})
+			f.onPush = func(*http.Request) {
+				if f.pushes.Load() == 1 {
+					must(t, os.WriteFile(f.plan, []byte("store.commit ENOSPC\n"), 0o600))
+				}
+			}
+			f.start()
+			path := f.drop("keeper", "answered.txt", "answered")
+			f.until("the answer is held on to", func() bool { return f.engine.answers.Load() == 1 })
+			hits := f.countHits("store.commit")
+			f.until("it is tried again", func() bool { return f.countHits("store.commit") > hits+1 })
+			must(t, os.Remove(f.plan))
+			if s := f.untilState(path, c.ends); s.MayBeDouble {
+				t.Errorf("%+v: it was never in doubt", s)
+			}
+			want := map[store.State]int32{store.Delivered: 2, store.Refused: 1}[c.ends]
+			if n := f.pushes.Load(); n != want {
+				t.Errorf("%d pushes, want %d", n, want)
 			}
 		})
 	}

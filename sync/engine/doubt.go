@@ -18,7 +18,6 @@ import (
 	"github.com/digime-sync/digime-sync/store"
 	"github.com/digime-sync/digime-sync/store/failpoint"
 	"github.com/digime-sync/digime-sync/sync/digime"
-	"github.com/digime-sync/digime-sync/watcher"
 )
 
 // A file is in doubt when the whole of it was sent and no answer came. The
@@ -121,7 +120,10 @@ func (p *push) settleDoubt(ctx context.Context) bool {
 			p.deferTo(f, store.Queued, "", "", time.Now())
 			return true
 		case found:
-			p.foundInLibrary(ctx)
+			p.foundInLibrary()
+			return true
+		case errors.Is(err, errHangs):
+			p.deferTo(f, store.Retrying, inDoubt, "nothing to do: the library is asked when the folder answers again", time.Now().Add(lookEvery))
 			return true
 		case err != nil:
 			e.Log.Warn("the library could not be asked whether a file in doubt has arrived", e.file(f.Path), "library", f.Library, "err", err, "asked", f.Asked+1)
@@ -213,7 +215,7 @@ func candidates(files []digime.RemoteFile, from time.Time) []digime.RemoteFile {
 // same says whether a file of the library is the one that was sent. A file
 // that cannot be read back is not: its error says something of that one alone.
 func (p *push) same(ctx context.Context, r *Reading, remote digime.RemoteFile) (bool, error) {
-	own, err := watcher.Open(p.file.Path)
+	own, err := p.engine.openPatiently(p.file.Folder, p.file.Path)
 	if err != nil {
 		return false, err
 	}
@@ -262,19 +264,22 @@ func (c *comparer) Write(b []byte) (int, error) {
 		c.buf = make([]byte, len(b))
 	}
 	n, err := io.ReadFull(c.own, c.buf[:len(b)])
-	if err != nil || !bytes.Equal(b, c.buf[:n]) {
+	if err != nil && err != io.EOF && err != io.ErrUnexpectedEOF {
+		return 0, err // which says nothing of the two
+	}
+	if !bytes.Equal(b, c.buf[:n]) {
 		return 0, errOther
 	}
 	return c.sum.Write(b)
 }
 
 // foundInLibrary records the delivery of a file that has arrived after all.
-func (p *push) foundInLibrary(ctx context.Context) {
+func (p *push) foundInLibrary() {
 	ok, err := p.begin(false)
 	if !ok {
 		p.outcome.fault = err
 		return
 	}
 	p.file.Attempts-- // nothing was sent
-	p.delivered(ctx, false, "found in the library after an answer was lost")
+	p.delivered(false, "found in the library after an answer was lost")
 }

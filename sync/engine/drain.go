@@ -320,8 +320,8 @@ func (d *drainer) look(now time.Time) error {
 			continue
 		}
 		stamp, err := d.engine.Vault.Changed(l.name)
+		l.sayUnread(err, d.engine.Log)
 		if err != nil {
-			d.engine.Log.Warn("token cannot be looked at", "library", l.name, "err", err)
 			continue
 		}
 		if stamp != l.stamp || now.After(l.paused) && !l.paused.IsZero() {

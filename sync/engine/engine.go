@@ -168,14 +168,22 @@ func New(o Options) *Engine {
 	return e
 }
 
-// Run carries files until ctx ends or the store fails. It returns within 5 s
+// errRanBefore: what Run leaves behind, such as calls that hang, is not for a second one.
+var errRanBefore = errors.New("an engine runs once: make a new one")
+
+// Run carries files until ctx ends or the store fails. It can be called once for
+// an engine; after that it is an error. It returns within 5 s
 // of ctx's end, in the middle of uploads too, but for one thing: a token refresh
 // that has left is waited for up to 25 s, since its answer may be the only copy
 // of a person's consent; that is logged.
 func (e *Engine) Run(ctx context.Context) error {
 	e.mu.Lock()
+	again := e.running
 	e.running = true
 	e.mu.Unlock()
+	if again {
+		return errRanBefore
+	}
 	g, ctx := errgroup.WithContext(ctx)
 	defer e.leaveWith(ctx)()
 	g.Go(func() error { return e.watcher.Run(ctx) })

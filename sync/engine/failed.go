@@ -40,8 +40,9 @@ func (p *push) failed(err error, api *digime.Error) {
 		p.deferTo(f, store.Queued, "the file changed while it was sent", "", time.Now().Add(p.folder.Settle+time.Second))
 	case digime.Refused:
 		p.outcome.answers = true
-		p.outcome.fault = p.engine.settleVerdict(f, &verdict{state: store.Refused, reason: said(api),
-			hint: "correct the file or its sidecar; it is pushed again when either changes, or with: digime-sync push " + f.Path, code: api.Code, message: api.Message})
+		v := &verdict{state: store.Refused, reason: said(api), code: api.Code, message: api.Message,
+			hint: "correct the file or its sidecar; it is pushed again when either changes, or with: digime-sync push " + f.Path}
+		p.outcome.fault = p.answered(f, func() error { return p.engine.settleVerdict(f, v) })
 	case digime.Malformed:
 		p.malformed(f, api)
 	default:
@@ -183,10 +184,19 @@ func (p *push) tokenFailed(ctx context.Context, err error) {
 // deferTo puts the file back into its queue with what is to be said of it.
 func (p *push) deferTo(f store.File, state store.State, reason, hint string, due time.Time) {
 	f.State, f.Reason, f.Hint, f.UpdatedAt = state, reason, hint, time.Now()
-	if err := p.engine.Store.Defer(f, due); err != nil {
+	if err := p.answered(f, func() error { return p.engine.Store.Defer(f, due) }); err != nil {
 		p.outcome.fault = fmt.Errorf("record attempt: %w", err)
 	}
 	p.file = f
+}
+
+// answered records what became of the file. Where the store says that it may
+// have been sent, that is held on to.
+func (p *push) answered(f store.File, record func() error) error {
+	if !p.file.Begun || p.stop == nil {
+		return record()
+	}
+	return p.engine.holdOn(f, p.stop, record)
 }
 
 // holdFor returns the hold that an error of the service means for a library,

@@ -155,8 +155,8 @@ type patientFile struct {
 	left         bool   // a Read was left behind
 }
 
-// openPatiently opens a file for a push.
-func (e *Engine) openPatiently(folder, path string) (io.ReadCloser, error) {
+// openPatiently opens a file to be sent, or compared with what was.
+func (e *Engine) openPatiently(folder, path string) (io.ReadSeekCloser, error) {
 	f, err := patiently(e, folder, path, func(func()) (*os.File, error) { return watcher.Open(path) })
 	if err != nil {
 		return nil, err
@@ -176,6 +176,14 @@ func (p *patientFile) Read(into []byte) (int, error) {
 	n, err := patiently(p.engine, p.folder, p.path, func(func()) (int, error) { return p.file.Read(own) })
 	p.left = errors.Is(err, errHangs)
 	return copy(into, own[:n]), err
+}
+
+// Seek sets where Read goes on; of a plain file that asks nobody.
+func (p *patientFile) Seek(offset int64, whence int) (int64, error) {
+	if p.left {
+		return 0, errHangs
+	}
+	return p.file.Seek(offset, whence)
 }
 
 // Close closes the file, unless it is still being read.

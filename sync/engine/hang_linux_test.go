@@ -26,18 +26,22 @@ type share struct {
 	server *exec.Cmd
 }
 
+// need skips a test without this command; not in CI, which must have it.
+func need(t *testing.T, command string) {
+	t.Helper()
+	if _, err := exec.LookPath(command); err == nil {
+		return
+	}
+	if os.Getenv("CI") == "true" {
+		t.Fatalf("CI must have %s", command)
+	}
+	t.Skipf("there is no %s here", command)
+}
+
 // mountShare mounts one at path, or skips where that cannot be.
 func mountShare(t *testing.T, path string) *share {
 	t.Helper()
-	lacking := func(what string) {
-		if os.Getenv("CI") == "true" {
-			t.Fatalf("CI must have %s", what)
-		}
-		t.Skipf("there is no %s here", what)
-	}
-	if _, err := exec.LookPath("bindfs"); err != nil {
-		lacking("bindfs")
-	}
+	need(t, "bindfs")
 	if _, err := os.Stat("/dev/fuse"); err != nil || os.Geteuid() != 0 {
 		t.Skip("FUSE cannot be had here")
 	}

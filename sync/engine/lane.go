@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"log/slog"
 	"math/rand/v2"
 	"time"
 
@@ -25,6 +26,18 @@ type lane struct {
 	empty    bool
 	held     bool   // by the hold recorded in the store
 	stamp    string // the token's, when it was held: another one releases it
+	unread   bool   // its token could not be looked at, and the log says so
+}
+
+// sayUnread logs once that the token of a held lane cannot be looked at, and once that it can.
+func (l *lane) sayUnread(err error, log *slog.Logger) {
+	switch unread := err != nil; {
+	case unread && !l.unread:
+		log.Warn("token cannot be looked at", "library", l.name, "err", err)
+	case l.unread && !unread:
+		log.Info("token can be looked at again", "library", l.name)
+	}
+	l.unread = err != nil
 }
 
 // ready says whether a push may start now. A lane whose destination failed is

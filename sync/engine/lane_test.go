@@ -1,6 +1,9 @@
 package engine
 
 import (
+	"log/slog"
+	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -96,5 +99,19 @@ func TestNoteDue(t *testing.T) {
 		if got := noteDue(store.File{State: c.state, Since: now.Add(-c.age)}, now); got != c.want {
 			t.Errorf("%s for %s: %v", c.state, c.age, got)
 		}
+	}
+}
+
+// A vault that cannot be read is said once, however often a held lane looks, and
+// once that it can be again.
+func TestHeldLaneSaysOnceThatItsTokenCannotBeLookedAt(t *testing.T) {
+	var said strings.Builder
+	l, log := &lane{name: "alice"}, slog.New(slog.NewTextHandler(&said, nil))
+	for _, err := range []error{nil, syscall.EIO, syscall.EIO, syscall.EIO, nil, nil} {
+		l.sayUnread(err, log)
+	}
+	if lines := strings.Split(strings.TrimSpace(said.String()), "\n"); len(lines) != 2 ||
+		!strings.Contains(lines[0], "cannot be looked at") || !strings.Contains(lines[1], "can be looked at again") {
+		t.Errorf("said: %q", lines)
 	}
 }

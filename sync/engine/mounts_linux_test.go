@@ -1,7 +1,9 @@
 package engine
 
 import (
+	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -16,11 +18,8 @@ import (
 // The disk is not mounted when the service starts: the empty folder in its place
 // is not taken for it, and nothing counts as taken away.
 func TestDiskThatIsNotMountedAtTheStart(t *testing.T) {
-	if !asRootOfMounts(t) {
-		if os.Geteuid() != 0 {
-			t.Skip("only root may mount")
-		}
-		return // it ran in a namespace of its own
+	if !mayMount(t) {
+		return
 	}
 	r := newRig(t, nil, "alice")
 	folder, disk := filepath.Join(r.dir, "alice"), filepath.Join(r.dir, "medium")
@@ -61,4 +60,102 @@ func TestDiskThatIsNotMountedAtTheStart(t *testing.T) {
 	mount()
 	r.describe(waiting, `{"mimeType": "text/plain", "accounts": [{"accountId": "acc-alice"}]}`)
 	r.untilState(waiting, store.Delivered)
+}
+
+// mayMount is asRootOfMounts for tests that cannot do without mounts.
+func mayMount(t *testing.T) bool {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("only root may mount")
+	}
+	return asRootOfMounts(t)
+}
+
+// A disk is pulled and put back at once, with a file more: its watches have ended
+// with it, nothing else tells, and yet that file goes long before the next scan.
+func TestDiskAwayForAMoment(t *testing.T) {
+	if !mayMount(t) {
+		return
+	}
+	r := newRig(t, nil, "alice")
+	folder, image := filepath.Join(r.dir, "alice"), filepath.Join(r.dir, "image")
+	must(t, os.WriteFile(image, nil, 0o600))
+	must(t, os.Truncate(image, 8<<20))
+	mount := func(at string) {
+		t.Helper()
+		if out, err := exec.Command("mount", "-o", "loop", image, at).CombinedOutput(); err != nil {
+			t.Skipf("loop devices are not to be had here: %s", out)
+		}
+	}
+	unmount := func(at string) {
+		t.Helper()
+		r.until(at+" is unmounted", func() bool { return unix.Unmount(at, 0) == nil }) // a file may be read just now
+	}
+	need(t, "mkfs.ext4")
+	if out, err := exec.Command("mkfs.ext4", "-q", image).CombinedOutput(); err != nil {
+		t.Fatalf("mkfs.ext4: %v %s", err, out)
+	}
+	mount(folder)
+	t.Cleanup(func() { _ = unix.Unmount(folder, unix.MNT_DETACH) })
+	r.start()
+	r.untilState(r.drop("alice", "one.txt", "one"), store.Delivered)
+	r.until("it is finished", func() bool { return exist(filepath.Join(folder, "one.txt"+ReceiptSuffix)) })
+	for i, name := range []string{"two.txt", "three.txt"} {
+		began := time.Now()
+		unmount(folder)
+		if i > 0 { // the file is dropped while it is away
+			elsewhere := filepath.Join(r.dir, "elsewhere")
+			must(t, os.Mkdir(elsewhere, 0o755))
+			mount(elsewhere)
+			must(t, os.WriteFile(filepath.Join(elsewhere, name), []byte(name), 0o644))
+			r.describe(filepath.Join(elsewhere, name), `{"mimeType": "text/plain", "accounts": [{"accountId": "acc-alice"}]}`)
+			unmount(elsewhere)
+		}
+		mount(folder)
+		away := time.Since(began)
+		if i == 0 {
+			r.drop("alice", name, name)
+		}
+		r.untilState(filepath.Join(folder, name), store.Delivered)
+		t.Logf("%s: away for %v, delivered %v after it was back", name, away.Round(time.Millisecond), (time.Since(began) - away).Round(time.Millisecond))
+		if took := time.Since(began); took > time.Minute {
+			t.Errorf("%s went after %v", name, took)
+		}
+	}
+}
+
+// One folder is seen at two places. Of one library each file goes once, of two
+// libraries once to each.
+func TestFolderMountedTwice(t *testing.T) {
+	if !mayMount(t) {
+		return
+	}
+	for _, libraries := range []int{1, 2} {
+		r := newRig(t, func(f *Folder) { f.Library, f.Optional, f.Defaults.MimeType = "alice", true, "text/plain" }, "alice", "bob")
+		if libraries == 2 {
+			r.folders[1].Library = "bob"
+		}
+		r.restart()
+		must(t, unix.Mount(filepath.Join(r.dir, "alice"), filepath.Join(r.dir, "bob"), "", unix.MS_BIND, ""))
+		t.Cleanup(func() { _ = unix.Unmount(filepath.Join(r.dir, "bob"), unix.MNT_DETACH) })
+		var names []string
+		for i := range 20 {
+			name := fmt.Sprintf("%02d.txt", i)
+			names = append(names, name)
+			must(t, os.WriteFile(filepath.Join(r.dir, "alice", name), []byte(name), 0o644))
+		}
+		r.start()
+		for _, folder := range []string{"alice", "bob"} {
+			for _, name := range names {
+				r.until("it rests", func() bool {
+					s := r.state(filepath.Join(r.dir, folder, name)).State
+					return s == store.Delivered || s == store.Duplicate
+				})
+			}
+		}
+		r.stop()
+		if n := len(r.api.Deliveries()); n != libraries*len(names) {
+			t.Errorf("%d libraries: %d deliveries of %d files", libraries, n, len(names))
+		}
+	}
 }

@@ -53,7 +53,7 @@ func (e *Engine) carry(ctx context.Context, f store.File) outcome {
 		o.fault = e.moveLane(f, d)
 		return o
 	}
-	p := &push{engine: e, folder: folder, file: f, desc: d, outcome: o}
+	p := &push{engine: e, folder: folder, file: f, desc: d, stop: ctx.Done(), outcome: o}
 	if f.Doubts > 0 && !f.Again && p.settleDoubt(ctx) {
 		return p.outcome
 	}
@@ -143,6 +143,7 @@ type push struct {
 	file    store.File
 	desc    description
 	postbox digime.PostboxAddress // for PushPostbox
+	stop    <-chan struct{}       // closed when the service stops; nil: nothing was sent by this push
 	outcome outcome
 }
 
@@ -176,7 +177,7 @@ func (p *push) run(ctx context.Context) {
 		errors.As(err, &api)
 		switch {
 		case err == nil:
-			p.delivered(ctx, p.file.Doubts > 0, "")
+			p.delivered(p.file.Doubts > 0, "")
 			return
 		case try == 1 && api != nil && api.Class == digime.TokenExpired:
 			rejected = access
@@ -301,7 +302,7 @@ func untilLeft(ctx context.Context, grace time.Duration, waits func()) (_ contex
 
 // delivered records the success, then does what comes after. doubtful says that
 // the file may have arrived twice, reason what is special about the delivery.
-func (p *push) delivered(ctx context.Context, doubtful bool, reason string) {
+func (p *push) delivered(doubtful bool, reason string) {
 	e, f, now := p.engine, p.file, time.Now()
 	p.outcome.answers = true
 	f.State, f.DeliveredAt, f.UpdatedAt, f.Doubtful = store.Delivered, now, now, doubtful
@@ -310,7 +311,7 @@ func (p *push) delivered(ctx context.Context, doubtful bool, reason string) {
 		f.Reason = "an earlier attempt's answer was lost: it may have arrived twice"
 	}
 	f.After = p.folder.After
-	if err := e.recordDelivery(ctx, f, now); err != nil {
+	if err := e.recordDelivery(f, now, p.stop); err != nil {
 		p.outcome.fault = fmt.Errorf("record delivery: %w", err)
 		return
 	}
@@ -318,13 +319,9 @@ func (p *push) delivered(ctx context.Context, doubtful bool, reason string) {
 	p.outcome.fault = e.finish(f.Path)
 }
 
-// recordDelivery writes the delivery down. While the disk is full it holds on
-// to the answer: forgotten, it would put the file in doubt. A stop ends that
-// after one more try.
-func (e *Engine) recordDelivery(ctx context.Context, f store.File, now time.Time) error {
-	e.answers.Add(1)
-	defer e.answers.Add(-1)
-	for n, last := 1, false; ; n++ {
+// recordDelivery writes the delivery down.
+func (e *Engine) recordDelivery(f store.File, now time.Time, stop <-chan struct{}) error {
+	return e.holdOn(f, stop, func() error {
 		err := failpoint.Hit("push.record")
 		if err == nil {
 			err = e.Store.Delivered(f, now)
@@ -332,18 +329,30 @@ func (e *Engine) recordDelivery(ctx context.Context, f store.File, now time.Time
 		if err == nil {
 			err = failpoint.Hit("push.recorded")
 		}
+		return err
+	})
+}
+
+// holdOn records what the service has answered about a file. While the disk is
+// full it holds on to the answer: forgotten, it would put the file in doubt. A
+// stop ends that after one more try.
+func (e *Engine) holdOn(f store.File, stop <-chan struct{}, record func() error) error {
+	e.answers.Add(1)
+	defer e.answers.Add(-1)
+	for n, last := 1, false; ; n++ {
+		err := record()
 		if err == nil {
 			e.storeWorks()
 		}
 		if err != nil && last {
-			e.Log.Error("a delivery could not be recorded before the stop: the file is in doubt", e.file(f.Path), "library", f.Library, "err", err)
+			e.Log.Error("an answer could not be recorded before the stop: the file is in doubt", e.file(f.Path), "library", f.Library, "err", err)
 		}
 		if err == nil || last || !passingDisk(err) {
 			return err
 		}
 		_ = e.storeFault(err) // says it; a full disk is never a fault
 		select {
-		case <-ctx.Done():
+		case <-stop:
 			last = true
 		case <-time.After(min(backoff(n), 2*time.Second)):
 		}
