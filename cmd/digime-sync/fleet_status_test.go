@@ -144,3 +144,18 @@ func TestFleetStatusOfServer(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 }
+
+// What is paused is said to the fleet, without names and reasons.
+func TestFleetReportOfPauses(t *testing.T) {
+	for want, paused := range map[string][]store.Pause{
+		"all libraries are paused":     {{Reason: "secret"}, {Library: "alice"}},
+		"libraries that are paused: 2": {{Library: "alice"}, {Library: "bob", Reason: "secret"}},
+		"":                             nil,
+	} {
+		var r machineReport
+		r.addTrouble(engine.Status{Paused: paused}, &Config{}, standing{})
+		if got := r.words(); got != want {
+			t.Errorf("%+v: %q", paused, got)
+		}
+	}
+}

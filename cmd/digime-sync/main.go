@@ -90,7 +90,7 @@ func (a *app) commands() (_ *cobra.Command, ran *bool) {
 	root.PersistentFlags().StringVar(&a.configPath, "config", "", "configuration `FILE` (else $DIGIME_SYNC_CONFIG, else "+DefaultConfigPath()+")")
 	root.PersistentFlags().StringVar(&a.logLevel, "log-level", "", "least important `LEVEL` the log tells: debug, info, warn or error")
 	root.SetUsageTemplate(root.UsageTemplate() + exitCodes)
-	root.AddCommand(a.runCommand(), a.reloadCommand(), a.syncCommand(), a.pushCommand(), a.releaseCommand(), a.retryCommand(), a.forgetCommand(), a.rescanCommand(), a.pauseCommand(), a.resumeCommand(), a.statusCommand(), a.checkCommand(),
+	root.AddCommand(a.runCommand(), a.reloadCommand(), a.syncCommand(), a.pushCommand(), a.releaseCommand(), a.retryCommand(), a.forgetCommand(), a.rescanCommand(), a.pauseCommand(), a.resumeCommand(), a.statusCommand(), a.auditCommand(), a.checkCommand(),
 		a.authorizeCommand(), a.tokenCommand(), a.readCommand(), a.stateCommand(), a.serviceCommand(), a.versionCommand(), a.sandboxCommand(), a.demoCommand())
 	root.AddCommand(a.fleetCommand(), a.enrolCommand(), a.schemaCommand(), a.configureCommand(), a.purgeCommand())
 	return root, ran

@@ -250,10 +250,7 @@ func (a *app) listTokens(asJSON bool) error {
 	if err != nil {
 		return err
 	}
-	names, err := v.List()
-	if err != nil {
-		return fmt.Errorf("list tokens: %w", err)
-	}
+	names, damage := v.List()
 	names = append(names, cfg.libraryList()...)
 	slices.Sort(names)
 	list := []engine.LibraryStatus{}
@@ -261,8 +258,17 @@ func (a *app) listTokens(asJSON bool) error {
 		list = append(list, engine.TokenStatus(v, name))
 	}
 	if asJSON {
-		return a.printJSON(list)
+		err = a.printJSON(list)
+	} else {
+		a.printTokens(list)
 	}
+	if damage != nil && err == nil {
+		return failure(exitHeld, "digime-sync state restore, of a backup; or let the person consent again: digime-sync authorize LIBRARY", "%w", damage)
+	}
+	return err
+}
+
+func (a *app) printTokens(list []engine.LibraryStatus) {
 	fmt.Fprintf(a.out, "%-20s %-8s %-17s %s\n", "LIBRARY", "STATE", "ACCESS UNTIL", "CONSENT UNTIL")
 	for _, l := range list {
 		fmt.Fprintf(a.out, "%-20s %-8s %-17s %s\n", tokenName(l.Name), l.State, minute(l.AccessExpires), minute(l.RefreshExpires))
@@ -270,7 +276,6 @@ func (a *app) listTokens(asJSON bool) error {
 			fmt.Fprintf(a.out, "%-20s do: %s\n", "", l.Hint)
 		}
 	}
-	return nil
 }
 
 // tokenName shows people which of a library's tokens it is.
