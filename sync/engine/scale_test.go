@@ -1,0 +1,120 @@
+package engine
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/digime-sync/digime-sync/store"
+)
+
+var (
+	scaleFiles = flag.Int("scale.files", 1500, "that lie in the folder before TestFilesThereBeforeTheStart starts the service")
+	scaleBurst = flag.Int("scale.burst", 1000, "that are dropped at once in TestManyFilesAtOnce")
+)
+
+// dropMany drops so many files with their sidecars as fast as the disk takes them.
+func (r *rig) dropMany(library string, n int) {
+	var wg sync.WaitGroup
+	const writers = 4
+	for w := range writers {
+		wg.Go(func() {
+			for i := w; i < n; i += writers {
+				path := filepath.Join(r.dir, library, fmt.Sprintf("%06d.txt", i))
+				if err := os.WriteFile(path, []byte(filepath.Base(path)), 0o644); err != nil {
+					r.t.Error(err)
+				}
+				if err := os.WriteFile(path+".meta.json", []byte(`{"mimeType": "text/plain"}`), 0o644); err != nil {
+					r.t.Error(err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+}
+
+// eventually waits for what n files take, looks now and then, and returns how
+// long it took and by how much the heap had grown at most.
+func (r *rig) eventually(what string, n int, fact func() bool) (took time.Duration, most int64) {
+	r.t.Helper()
+	began, before := time.Now(), heap()
+	deadline := time.After(2*time.Minute + time.Duration(n)*20*time.Millisecond)
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	for round := 1; !fact(); round++ {
+		select {
+		case <-tick.C:
+		case <-deadline:
+			r.t.Fatalf("%s: not in time; %+v", what, r.engine.folderStatus())
+		}
+		if round%20 == 0 {
+			most = max(most, heap()-before)
+		}
+	}
+	return time.Since(began), max(most, heap()-before)
+}
+
+func (r *rig) atRest() bool {
+	s := r.engine.folderStatus()[0]
+	return s.LastScan != nil && s.Settling == 0
+}
+
+// Files that lie there before the service starts are taken in, and are nothing
+// to do at the next start.
+func TestFilesThereBeforeTheStart(t *testing.T) {
+	n := *scaleFiles
+	r := newRig(t, func(f *Folder) { f.Hold = 24 * time.Hour }, "alice")
+	r.dropMany("alice", n)
+	queued := func() int {
+		counts, err := r.store.Counts()
+		must(t, err)
+		return counts[store.Queued]
+	}
+	r.start()
+	took, grown := r.eventually("all are queued", n, func() bool { return r.atRest() && queued() == n })
+	t.Logf("%d new files: queued after %v, heap grown by %d KiB", n, took.Round(time.Millisecond), grown>>10)
+	r.restart()
+	r.start()
+	took, grown = r.eventually("all are known", n, r.atRest)
+	t.Logf("%d known files: looked at after %v, heap grown by %d KiB", n, took.Round(time.Millisecond), grown>>10)
+	if grown > 64<<20 {
+		t.Errorf("the heap has grown by %d MiB", grown>>20)
+	}
+	if queued() != n || r.pushes.Load() != 0 {
+		t.Errorf("%d are queued, %d pushes", queued(), r.pushes.Load())
+	}
+}
+
+// More files at once than the system's queue of events holds (16,384 on Linux)
+// all arrive, each once.
+func TestManyFilesAtOnce(t *testing.T) {
+	n := *scaleBurst
+	r := newRig(t, nil, "alice")
+	r.start()
+	r.until("it is watched", r.atRest)
+	r.dropMany("alice", n)
+	took, grown := r.eventually("all are pushed", n, func() bool { return r.pushes.Load() >= int32(n) && len(r.api.Deliveries()) >= n })
+	t.Logf("%d files at once: delivered after %v, heap grown by %d KiB, the sandbox's part included", n, took.Round(time.Millisecond), grown>>10)
+	r.eventually("all are finished", n, func() bool {
+		counts, err := r.store.Counts()
+		must(t, err)
+		return counts[store.Delivered] == n && r.atRest()
+	})
+	r.stop()
+	got := map[string]int{}
+	for _, d := range r.api.Deliveries() {
+		got[d.SHA256]++
+	}
+	for i := range n {
+		sum := sha256.Sum256(fmt.Appendf(nil, "%06d.txt", i))
+		if c := got[hex.EncodeToString(sum[:])]; c != 1 {
+			t.Errorf("file %d arrived %d times", i, c)
+		}
+	}
+}
