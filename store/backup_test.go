@@ -307,6 +307,9 @@ func TestBackupToASlowReader(t *testing.T) {
 	if err := <-done; err == nil || !strings.Contains(err.Error(), "gone") {
 		t.Fatalf("Backup = %v", err)
 	}
+	if w.waited {
+		t.Error("a delivery waited for the backup's reader")
+	}
 	must(t, deliver(s, file("/in/c", "alice", "c")))
 }
 
@@ -314,6 +317,7 @@ func TestBackupToASlowReader(t *testing.T) {
 type slowWriter struct {
 	once          sync.Once
 	asked, resume chan struct{}
+	waited        bool // until it gave up; read when Backup has returned
 }
 
 func (w *slowWriter) Write([]byte) (int, error) {
@@ -321,6 +325,7 @@ func (w *slowWriter) Write([]byte) (int, error) {
 	select {
 	case <-w.resume:
 	case <-time.After(time.Minute):
+		w.waited = true
 	}
 	return 0, errors.New("the reader has gone")
 }
