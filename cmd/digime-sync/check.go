@@ -46,8 +46,11 @@ func (a *app) checkCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "check",
 		Short: "Check configuration, keys, folders, consent, the clock, and that the API can be reached",
-		Args:  cobra.NoArgs,
-		RunE:  func(*cobra.Command, []string) error { return a.check(offline, asJSON) },
+		Long: "check looks at the configuration and its layers, its keys, the state folder, what the service may touch,\n" +
+			"every folder and consent, and unless --offline is given at the API and the clock.\n" +
+			"It ends with 78 for a configuration that cannot be run, and with 1 when another check fails.",
+		Args: cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error { return a.check(offline, asJSON) },
 	}
 	cmd.Flags().BoolVar(&offline, "offline", false, "do not talk to the API")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")

@@ -66,7 +66,7 @@ func (a *app) main(args []string) int {
 	root.SetOut(a.out)
 	root.SetErr(a.err)
 	cmd, err := root.ExecuteC()
-	if err != nil && !*ran {
+	if err != nil && !*ran && !errors.As(err, new(*cliError)) {
 		err = &cliError{err: err, hint: cmd.CommandPath() + " --help", code: exitUsage}
 	}
 	return a.report(err)
@@ -93,6 +93,8 @@ func (a *app) commands() (_ *cobra.Command, ran *bool) {
 	root.AddCommand(a.runCommand(), a.reloadCommand(), a.syncCommand(), a.pushCommand(), a.releaseCommand(), a.retryCommand(), a.forgetCommand(), a.rescanCommand(), a.pauseCommand(), a.resumeCommand(), a.statusCommand(), a.auditCommand(), a.checkCommand(),
 		a.authorizeCommand(), a.tokenCommand(), a.readCommand(), a.stateCommand(), a.serviceCommand(), a.versionCommand(), a.sandboxCommand(), a.demoCommand())
 	root.AddCommand(a.fleetCommand(), a.enrolCommand(), a.schemaCommand(), a.configureCommand(), a.purgeCommand())
+	root.SetFlagErrorFunc(wrongFlag)
+	inOurWords(root)
 	return root, ran
 }
 

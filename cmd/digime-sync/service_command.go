@@ -30,8 +30,6 @@ func (a *app) serviceCommand() *cobra.Command {
 		Short: "Install, start, stop the service, and say how it stands",
 		Long: "service manages digime-sync as a service of this machine: of systemd, Windows or launchd.\n" +
 			"All but status need root or an administrator.",
-		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	change := func(use, short, long string, do func(ctx context.Context) error) *cobra.Command {
 		return &cobra.Command{Use: use, Short: short, Long: long, Args: cobra.NoArgs, RunE: func(*cobra.Command, []string) error {

@@ -25,7 +25,7 @@ func (a *app) statusCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "status [PATH]",
 		Short: "What became of my file, or of everything",
-		Long:  "status says how every file, library and folder stands; with PATH, how that file or what lies below\nthat folder stands. It asks the running daemon, or reads the database where none runs.",
+		Long:  "status says how every file, library and folder stands; with PATH, how that file or what lies below\nthat folder stands. It asks the running daemon, or reads the database where none runs.\n\nIt ends with 3 when something is held, refused or paused; with --json that is in the JSON only.",
 		Args:  cobra.MaximumNArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {
 			path := ""
