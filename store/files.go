@@ -22,15 +22,36 @@ func (s *Store) Get(path string) (f File, ok bool, err error) {
 }
 
 // Known says whether a file with these signatures needs no work before the
-// queue: it was seen just like this, or delivered just like this whatever its
-// sidecar says now. A file that was ignored, also because it had gone, or was
-// moved away, is never known. What cannot be read is not known either.
+// queue: it was seen just like this, or delivered just like this. A sidecar that
+// was changed after the delivery is not known until SetSidecar has noted it; one
+// that has gone since is. A file that was ignored, also because it had gone, or
+// was moved away, is never known. What cannot be read is not known either.
 func (s *Store) Known(path string, sig, sidecarSig Sig) bool {
 	f, ok, err := s.Get(path)
 	if err != nil || !ok || f.Sig != sig || f.State == Ignored || f.MovedTo != "" {
 		return false
 	}
-	return f.State == Delivered || f.State == Duplicate || f.SidecarSig == sidecarSig
+	return f.SidecarSig == sidecarSig || f.State == Duplicate || f.State == Delivered && !f.sidecarNews(sidecarSig)
+}
+
+// sidecarNews says whether a sidecar with that signature is another than the one
+// a delivered file was sent with. While file and sidecar are still to be moved or
+// deleted, it is that one that is meant.
+func (f *File) sidecarNews(sig Sig) bool {
+	return f.After != "move" && f.After != "delete" && f.SidecarSig != Sig{} && sig != Sig{} && sig != f.SidecarSig
+}
+
+// SetSidecar notes that a delivered file has another sidecar since, which changes
+// nothing, with the reason and hint that say so. It returns false, and nothing is
+// noted, if that is no news of a delivered file.
+func (s *Store) SetSidecar(seen File) (news bool, err error) {
+	err = s.amend(seen.Path, func(f *File) {
+		news = f.State == Delivered && f.Sig == seen.Sig && f.MovedTo == "" && f.sidecarNews(seen.SidecarSig)
+		if news {
+			f.Sidecar, f.SidecarSig, f.Reason, f.Hint = seen.Sidecar, seen.SidecarSig, seen.Reason, seen.Hint
+		}
+	})
+	return news, err
 }
 
 // Put records a state outside the queue, such as waiting, refused or ignored,

@@ -12,6 +12,7 @@ import (
 func TestKnown(t *testing.T) {
 	s := open(t, t.TempDir())
 	f := file("/in/a", "alice", "one")
+	f.After = "move"
 	other, moved := f.SidecarSig, f.Sig
 	other.ModTime++
 	moved.ID = "another inode"
@@ -25,7 +26,23 @@ func TestKnown(t *testing.T) {
 	}
 	push(t, s, f.Path)
 	if !known(f.Sig, other) || known(moved, other) {
-		t.Error("delivered: the same file is known whatever its sidecar")
+		t.Error("delivered, and to be finished: the same file is known whatever its sidecar")
+	}
+	if news, err := s.SetSidecar(File{Path: f.Path, Sig: f.Sig, SidecarSig: other}); news || err != nil {
+		t.Errorf("noted while the old one is still to be moved: %v", err)
+	}
+	must(t, s.AfterDone(f.Path))
+	must(t, s.Audit("note", f)) // with which that is committed
+	if known(f.Sig, other) || !known(f.Sig, Sig{}) {
+		t.Error("delivered and finished: only another sidecar is news")
+	}
+	for _, want := range []bool{true, false} {
+		if news, err := s.SetSidecar(File{Path: f.Path, Sig: f.Sig, Sidecar: "b", SidecarSig: other}); news != want || err != nil {
+			t.Errorf("SetSidecar = %v, %v, want %v", news, err, want)
+		}
+	}
+	if !known(f.Sig, other) {
+		t.Error("what was noted is not known")
 	}
 	must(t, s.SetMoved(f.Path, "/in/Sent/a"))
 	if known(f.Sig, f.SidecarSig) {

@@ -87,6 +87,35 @@ func TestFolderHangsWhileALibraryIsAsked(t *testing.T) {
 	}
 }
 
+// A sidecar that is changed after the delivery sends nothing, and that is said; a
+// person may have it sent as it is now.
+func TestSidecarChangedAfterTheDelivery(t *testing.T) {
+	r := newRig(t, func(f *Folder) { f.Library = ByAccount }, "alice", "bob")
+	r.start()
+	path := r.drop("alice", "one.txt", "one")
+	r.untilState(path, store.Delivered)
+	r.until("receipt", func() bool { return exist(path + ReceiptSuffix) })
+	r.describe(path, `{"mimeType": "text/plain", "accounts": [{"accountId": "acc-bob"}]}`)
+	r.until("said", func() bool { return strings.Contains(r.state(path).Reason, "changed after the delivery") })
+	other := r.drop("alice", "two.txt", "two")
+	r.untilState(other, store.Delivered)
+	if n := len(r.api.Deliveries()); n != 2 {
+		t.Errorf("%d deliveries, want one of each file", n)
+	}
+	if f := r.state(path); f.State != store.Delivered || f.Library != "alice" || !strings.Contains(f.Hint, "push --again") {
+		t.Errorf("%+v", f)
+	}
+	must(t, os.Remove(path+".meta.json")) // is no news
+	must(t, r.engine.RescanAt(""))
+	must(t, r.engine.Submit(t.Context(), other, false))
+	r.describe(path, `{"mimeType": "text/plain", "accounts": [{"accountId": "acc-bob"}]}`)
+	must(t, r.engine.Submit(t.Context(), path, true))
+	r.until("it goes to the other as well", func() bool { return len(r.api.Deliveries()) == 3 })
+	if f := r.untilState(path, store.Delivered); f.Library != "bob" || f.Reason != "" {
+		t.Errorf("%+v", f)
+	}
+}
+
 // What cannot be read of the own file does not make the library's another one.
 func TestComparerKeepsErrors(t *testing.T) {
 	for _, broken := range []error{errHangs, io.ErrClosedPipe} {

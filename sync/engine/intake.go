@@ -58,7 +58,14 @@ func (e *Engine) take(ctx context.Context, f watcher.File) error {
 }
 
 func (e *Engine) takeOnce(ctx context.Context, f watcher.File) error {
-	rec, err := e.examined(ctx, f)
+	rec, err := e.record(f)
+	if err != nil {
+		return err
+	}
+	if late, err := e.sidecarLate(rec); late || err != nil {
+		return err
+	}
+	rec, err = e.examined(ctx, f)
 	var v *verdict
 	switch {
 	case errors.As(err, &v):
@@ -76,6 +83,25 @@ func (e *Engine) takeOnce(ctx context.Context, f watcher.File) error {
 		rec.NextAttempt = time.Now().Add(hold)
 	}
 	return e.enqueue(rec)
+}
+
+// sidecarLate says, once, that the sidecar of a delivered file was changed: that
+// changes nothing about the delivery. It returns false if rec is no such file.
+func (e *Engine) sidecarLate(rec store.File) (bool, error) {
+	rec.Reason = "its sidecar was changed after the delivery, which changes nothing about that"
+	rec.Hint = "to send it as the sidecar says now: digime-sync push --again " + rec.Path
+	late, err := e.Store.SetSidecar(rec)
+	if err != nil {
+		return false, fmt.Errorf("note changed sidecar: %w", err)
+	}
+	if !late {
+		return false, nil
+	}
+	e.Log.Info("the sidecar of a delivered file was changed, which changes nothing about the delivery", e.file(rec.Path))
+	if err := e.Store.Audit("sidecar changed after the delivery", rec); err != nil {
+		return true, fmt.Errorf("record changed sidecar: %w", err)
+	}
+	return true, nil
 }
 
 // record starts from what the store already knows of the path, so that the
