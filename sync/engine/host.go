@@ -187,12 +187,17 @@ func (h *host) settled(now time.Time) *Outage {
 }
 
 func (o *Outage) words() string {
-	return "digi.me cannot be reached since " + o.Since.Local().Format(time.DateTime) + ": " + o.Reason +
-		"; it is tried again at " + o.Next.Local().Format(time.TimeOnly) + ", and the files go by themselves then"
+	return o.lasts() + "; it is tried again at " + o.Next.Local().Format(time.TimeOnly) + ", and the files go by themselves then"
+}
+
+// lasts is what stays the same from one probe to the next.
+func (o *Outage) lasts() string {
+	return "digi.me cannot be reached since " + o.Since.Local().Format(time.DateTime) + ": " + o.Reason
 }
 
 // waitsForHost shows a file as the host stands: while that is unreachable,
-// files rest in their queues and are not tried one by one.
+// files rest in their queues and are not tried one by one. The next probe's time
+// is none of the reason: the notes of all files would be written anew for each.
 func waitsForHost(f store.File, o *Outage, now time.Time) store.File {
 	if o == nil || f.State != store.Queued && f.State != store.Retrying || f.NextAttempt.After(o.Next) {
 		return f
@@ -207,7 +212,7 @@ func waitsForHost(f store.File, o *Outage, now time.Time) store.File {
 	if next.Before(now) {
 		next = now
 	}
-	f.Reason, f.Hint, f.NextAttempt = o.words(), o.Hint, next
+	f.Reason, f.Hint, f.NextAttempt = o.lasts(), o.Hint, next
 	return f
 }
 
