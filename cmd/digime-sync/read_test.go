@@ -372,7 +372,11 @@ func TestReadOutsideWatchedFolders(t *testing.T) {
 	}
 	inbox := filepath.Join(c.dir, "inbox", "alice")
 	link := filepath.Join(t.TempDir(), "link")
-	if err := os.Symlink(inbox, link); err != nil {
+	err = os.Symlink(inbox, link)
+	if err == nil {
+		_, err = os.Readlink(link) // Wine makes links that Go then does not see at all
+	}
+	if err != nil {
 		t.Skip(err)
 	}
 	file := filepath.Join(t.TempDir(), "file")
