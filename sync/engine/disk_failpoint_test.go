@@ -208,6 +208,7 @@ func (f *faults) check() {
 // works again: every file arrives once, and no consent is lost. The errors are
 // dealt out over the steps; -disk.steps=. -disk.all has each step fail with each.
 func TestFaultsAtEveryStep(t *testing.T) {
+	long(t)
 	defer slog.SetDefault(slog.Default())
 	slog.SetDefault(slog.New(slog.DiscardHandler))
 	f := newFaults(t)

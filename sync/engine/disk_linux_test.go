@@ -167,6 +167,7 @@ const stopLimit = 6e9 // ns
 // A watched folder that may not be written to, or is full, gets its notes and
 // receipts in the state folder, whole; moving waits until it can be done.
 func TestFullAndReadOnlyWatchedFolder(t *testing.T) {
+	long(t)
 	needsDisks(t)
 	r := newRig(t, func(f *Folder) {
 		if filepath.Base(f.Path) == "mover" {
@@ -212,6 +213,7 @@ func TestFullAndReadOnlyWatchedFolder(t *testing.T) {
 // was flushed to it takes its place: the service says so, opens everything anew
 // by itself, and goes on.
 func TestStateDiskDies(t *testing.T) {
+	long(t)
 	needsDisks(t, "mkfs.ext4", "mount", "losetup")
 	images := t.TempDir()
 	run := func(name string, args ...string) {

@@ -151,8 +151,8 @@ type patientFile struct {
 	engine       *Engine
 	folder, path string
 	file         *os.File
-	own          []byte // what is read into: a Read that is left behind must not write to its caller's
-	left         bool   // a Read was left behind
+	own          []byte      // what is read into: a Read that is left behind must not write to its caller's
+	left         atomic.Bool // a Read was left behind; a transport may close while it still reads
 }
 
 // openPatiently opens a file to be sent, or compared with what was.
@@ -166,7 +166,7 @@ func (e *Engine) openPatiently(folder, path string) (io.ReadSeekCloser, error) {
 
 // Read answers errHangs when the file does not answer.
 func (p *patientFile) Read(into []byte) (int, error) {
-	if p.left {
+	if p.left.Load() {
 		return 0, errHangs
 	}
 	if len(p.own) < len(into) {
@@ -174,13 +174,13 @@ func (p *patientFile) Read(into []byte) (int, error) {
 	}
 	own := p.own[:len(into)]
 	n, err := patiently(p.engine, p.folder, p.path, func(func()) (int, error) { return p.file.Read(own) })
-	p.left = errors.Is(err, errHangs)
+	p.left.Store(errors.Is(err, errHangs))
 	return copy(into, own[:n]), err
 }
 
 // Seek sets where Read goes on; of a plain file that asks nobody.
 func (p *patientFile) Seek(offset int64, whence int) (int64, error) {
-	if p.left {
+	if p.left.Load() {
 		return 0, errHangs
 	}
 	return p.file.Seek(offset, whence)
@@ -188,7 +188,7 @@ func (p *patientFile) Seek(offset int64, whence int) (int64, error) {
 
 // Close closes the file, unless it is still being read.
 func (p *patientFile) Close() error {
-	if p.left {
+	if p.left.Load() {
 		return nil // the process has few of these, and they end with it
 	}
 	return p.file.Close()

@@ -78,6 +78,7 @@ func (s *share) answer() { must(s.t, s.server.Process.Signal(syscall.SIGCONT)) }
 // other folder, status, and the end of the service know nothing of it; nothing
 // piles up; and when it answers again all goes on.
 func TestHangingShareHoldsUpNobody(t *testing.T) {
+	long(t)
 	r := newRig(t, nil, "alice", "bob")
 	share := mountShare(t, filepath.Join(r.dir, "alice"))
 	r.engine.hangAfter = 300 * time.Millisecond

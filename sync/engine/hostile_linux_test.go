@@ -22,7 +22,7 @@ import (
 )
 
 var (
-	hostileSeconds = flag.Int("hostile.seconds", 15, "how long TestHostileFolders disturbs, in seconds")
+	hostileSeconds = flag.Int("hostile.seconds", 8, "how long TestHostileFolders disturbs, in seconds")
 	hostileSeed    = flag.Uint64("hostile.seed", 0, "the seed of TestHostileFolders; 0: one is chosen and printed")
 )
 
@@ -55,6 +55,7 @@ type pair struct{ sum, user string }
 // settled file with a good sidecar is in its own library, and no library holds
 // what never lay there, whole and settled, for its owner.
 func TestHostileFolders(t *testing.T) {
+	long(t)
 	mounts := asRootOfMounts(t)
 	if os.Geteuid() == 0 && !mounts {
 		return // it ran in a namespace of its own

@@ -74,6 +74,7 @@ func mayMount(t *testing.T) bool {
 // A disk is pulled and put back at once, with a file more: its watches have ended
 // with it, nothing else tells, and yet that file goes long before the next scan.
 func TestDiskAwayForAMoment(t *testing.T) {
+	long(t)
 	if !mayMount(t) {
 		return
 	}

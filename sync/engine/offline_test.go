@@ -12,7 +12,7 @@ import (
 	"github.com/digime-sync/digime-sync/store"
 )
 
-var offlineFiles = flag.Int("offline.files", 600, "that arrive while TestFilesArriveOffline is offline")
+var offlineFiles = flag.Int("offline.files", 300, "that arrive while TestFilesArriveOffline is offline")
 
 // A week without the host costs a probe every few minutes, and no push.
 func TestWeekOffline(t *testing.T) {
@@ -36,6 +36,7 @@ func TestWeekOffline(t *testing.T) {
 // tried, and memory does not grow with them. When it is back, pushes begin by one,
 // and each file goes once.
 func TestFilesArriveOffline(t *testing.T) {
+	long(t)
 	var names []string
 	for i := range 20 {
 		names = append(names, fmt.Sprintf("library-%02d", i))

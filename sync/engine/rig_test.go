@@ -109,6 +109,14 @@ func newRig(t testing.TB, change func(*Folder), libraries ...string) *rig {
 	return r
 }
 
+// long skips a test that takes more than ten seconds where short ones are wanted.
+func long(t *testing.T) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("takes more than ten seconds")
+	}
+}
+
 func must(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {

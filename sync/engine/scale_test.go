@@ -94,6 +94,7 @@ func TestFilesThereBeforeTheStart(t *testing.T) {
 // More files at once than the system's queue of events holds (16,384 on Linux)
 // all arrive, each once.
 func TestManyFilesAtOnce(t *testing.T) {
+	long(t)
 	n := *scaleBurst
 	r := newRig(t, nil, "alice")
 	r.start()

@@ -14,6 +14,7 @@ import (
 // the old pair void by then, and no consent is to be lost. It says so. A refresh
 // that has not left is not waited for.
 func TestStopWaitsForARefreshThatHasLeft(t *testing.T) {
+	long(t)
 	t.Parallel()
 	for _, left := range []bool{true, false} {
 		r := newRig(t, nil, "alice")
