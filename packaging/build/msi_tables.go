@@ -15,7 +15,9 @@ const (
 	seqRestore   = 60
 	seqCheck     = 110
 	seqRemoveOld = 1501
-	seqConfigure = 5850
+	seqPurge     = 3400 // when nothing runs any more (DeleteServices 2000), and before RemoveFiles 3500
+	seqConfigure = 5750 // with the files (4000) and the registry (5000) there, before InstallServices
+	seqRecovery  = 5850
 )
 
 // properties has the remembered properties give way to those of the command
@@ -86,7 +88,7 @@ func service() []string {
 			" `Actions` CHAR(0), `DelayActions` CHAR(0), `Component_` CHAR(72) NOT NULL PRIMARY KEY `MsiServiceConfigFailureActions`)",
 		"INSERT INTO `MsiServiceConfigFailureActions` (`MsiServiceConfigFailureActions`, `Name`, `Event`, `ResetPeriod`, `Actions`, `DelayActions`, `Component_`)" +
 			" VALUES ('Recovery', 'digime-sync', 1, 3600, '1[~]1[~]1', '1000[~]5000[~]30000', 'Program')",
-		step("InstallExecuteSequence", "MsiConfigureServices", "VersionMsi >= \"5.00\"", seqConfigure),
+		step("InstallExecuteSequence", "MsiConfigureServices", "VersionMsi >= \"5.00\"", seqRecovery),
 		"CREATE TABLE `MsiLockPermissionsEx` (`MsiLockPermissionsEx` CHAR(72) NOT NULL, `LockObject` CHAR(72) NOT NULL, `Table` CHAR(32) NOT NULL," +
 			" `SDDLText` CHAR(0) NOT NULL, `Condition` CHAR(255) PRIMARY KEY `MsiLockPermissionsEx`)",
 		"INSERT INTO `MsiLockPermissionsEx` (`MsiLockPermissionsEx`, `LockObject`, `Table`, `SDDLText`) VALUES ('Data', 'DATADIR', 'CreateFolder'," +
@@ -96,11 +98,15 @@ func service() []string {
 
 // layout mends what wixl writes: an upgrade is one transaction, the program's
 // file has its version, the data folder is left when the program goes, and the
-// service is started unless that is not wanted.
+// service is started unless that is not wanted. And when our actions come: of
+// those wixl is given Before or After for, it puts some before all files are there,
+// each time otherwise.
 func layout(version string) []string {
 	const permanent, wide, registryKeyPath = 16, 256, 4
 	return []string{
 		fmt.Sprintf("UPDATE `InstallExecuteSequence` SET `Sequence` = %d WHERE `Action` = 'RemoveExistingProducts'", seqRemoveOld),
+		step("InstallExecuteSequence", "Purge", `REMOVE="ALL" AND PURGEDATA="1" AND NOT UPGRADINGPRODUCTCODE`, seqPurge),
+		step("InstallExecuteSequence", "Configure", "NOT REMOVE", seqConfigure),
 		"UPDATE `InstallExecuteSequence` SET `Condition` = 'VersionNT AND STARTSERVICE<>\"0\"' WHERE `Action` = 'StartServices'",
 		fmt.Sprintf("UPDATE `Component` SET `Attributes` = %d WHERE `Component` = 'Data'", permanent+wide+registryKeyPath),
 		"UPDATE `File` SET `Version` = '" + version + ".0', `Language` = '1033' WHERE `File` = 'Exe'",

@@ -191,7 +191,9 @@ func (w *windows) removes() {
 	same(t, "the program is there", w.exists(winProgram), false)
 	same(t, "the database is there", w.exists(winData+"/state/state.db"), true)
 	same(t, "the configuration is there", w.exists(winData+"/config.yaml"), true)
-	w.install(third)
+	w.write("enrol.json", `{"alice": {}}`)
+	w.install(third, `ENROLLTOKENFILE=C:\enrol.json`)
+	same(t, "the enrolment file is left", w.exists("enrol.json"), false)
 	same(t, "STARTSERVICE, which a removal forgets", w.registry(seeds, "STARTSERVICE"), "")
 	w.awaitService("RUNNING")
 	same(t, "the receipt is there", w.exists("drop/alice/scan.txt.receipt.json"), true)
@@ -230,7 +232,8 @@ func TestMSITables(t *testing.T) {
 		"Component":                      {"\t276\t\t"},
 		"File":                           {"\t" + first + ".0\t1033\t"},
 		"InstallExecuteSequence": {"RemoveExistingProducts\t\t1501", "MsiConfigureServices\tVersionMsi >= \"5.00\"\t5850",
-			"Purge\tREMOVE=\"ALL\" AND PURGEDATA=\"1\" AND NOT UPGRADINGPRODUCTCODE\t"},
+			"Configure\tNOT REMOVE\t5750", // between files and service, wherever wixl would have put it
+			"Purge\tREMOVE=\"ALL\" AND PURGEDATA=\"1\" AND NOT UPGRADINGPRODUCTCODE\t3400"},
 		"Property": {"UpgradeCode\t{5C0B7A0C-3B7E-4E58-9E52-4A3B0D1F7C61}", ";CONFIGURL;CONFIGKEY;APPID;"},
 	} {
 		text := exported(t, filepath.Join(one, name), table)
