@@ -52,6 +52,7 @@ type Store struct {
 	closing bool
 
 	repaired string
+	anew     bool // there was neither database nor audit log
 
 	pauseMu sync.RWMutex // guards pauses, also while they are written
 	pauses  map[string]Pause
@@ -126,6 +127,9 @@ func (s *Store) Repaired() string {
 	defer s.mu.Unlock()
 	return s.repaired
 }
+
+// New says whether Open found neither database nor audit log, and made both.
+func (s *Store) New() bool { return s.anew }
 
 // Close finishes what rides on the next commit and lets go of the files.
 func (s *Store) Close() error {

@@ -27,6 +27,7 @@ func (s *Store) prepare() error {
 	info, err := os.Stat(s.path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist), err == nil && info.Size() == 0:
+		s.anew = s.audit.end == 0
 		if err := s.build(""); err != nil {
 			return err
 		}

@@ -132,7 +132,10 @@ func openParts(cfg *Config, log *slog.Logger) (*parts, error) {
 	if p.vault, err = store.OpenVault(cfg.StateDir); err != nil {
 		return nil, errors.Join(fmt.Errorf("open token vault: %w", err), p.store.Close())
 	}
-	if p.engine, err = p.newEngine(cfg, log); err != nil {
+	if p.engine, err = p.newEngine(cfg, log); err == nil {
+		err = p.engine.PauseIfLost()
+	}
+	if err != nil {
 		return nil, errors.Join(err, p.store.Close())
 	}
 	return p, nil
