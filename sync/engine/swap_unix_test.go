@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 
@@ -65,6 +66,7 @@ func TestSwappedWhilePushed(t *testing.T) {
 			path := filepath.Join(r.dir, "alice", "report.txt")
 			var once sync.Once
 			var last string
+			var swapped atomic.Bool
 			r.onPush = func(req *http.Request) {
 				once.Do(func() {
 					var head bytes.Buffer
@@ -76,11 +78,12 @@ func TestSwappedWhilePushed(t *testing.T) {
 					}{io.MultiReader(&head, req.Body), req.Body}
 					last, err = swap(path)
 					must(t, err)
+					swapped.Store(true)
 				})
 			}
 			r.drop("alice", "report.txt", earlier)
 			r.start()
-			r.until("the push has begun", func() bool { return r.pushes.Load() > 0 })
+			r.until("it is swapped in the middle of the push", swapped.Load)
 			if last == "" {
 				r.until("it rests", func() bool {
 					s := r.state(path).State
