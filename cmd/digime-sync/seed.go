@@ -41,7 +41,13 @@ func (a *app) configureCommand() *cobra.Command {
 			"has written or changed is left as it is. Tokens of an enrolment file are taken over for the daemon, and the\n" +
 			"file is removed.",
 		Args: cobra.NoArgs,
-		RunE: func(*cobra.Command, []string) error { return a.configure(s) },
+		RunE: func(*cobra.Command, []string) error {
+			err := a.configure(s)
+			if err != nil && s.installing { // nobody sees what an installer's steps say
+				reportEvent(err)
+			}
+			return err
+		},
 	}
 	for _, f := range []struct {
 		into            *string

@@ -26,6 +26,9 @@ func checkDataFolder(string) error { return nil }
 // withEvents adds nothing: systemd keeps what goes to standard error.
 func withEvents(h slog.Handler) slog.Handler { return h }
 
+// reportEvent adds nothing: the installers here show what their steps say.
+func reportEvent(error) {}
+
 // command runs a program of the system; its error says what the program said.
 func command(ctx context.Context, name string, args ...string) error {
 	out, err := exec.CommandContext(ctx, name, args...).CombinedOutput()

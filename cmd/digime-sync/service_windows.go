@@ -310,3 +310,17 @@ func withEvents(h slog.Handler) slog.Handler {
 	}
 	return slog.NewMultiHandler(h, slog.NewTextHandler(eventWriter{log}, &slog.HandlerOptions{Level: slog.LevelError}))
 }
+
+// reportEvent tells the event log of an error and what to do about it.
+func reportEvent(err error) {
+	log, openErr := events()
+	if openErr != nil {
+		return // whoever asked gets the error itself
+	}
+	e := explain(err)
+	text := "error: " + e.err.Error()
+	if e.hint != "" {
+		text += "\r\nhint: " + e.hint
+	}
+	_ = log.Error(1, text)
+}

@@ -39,7 +39,7 @@ func (b *build) msi(arch, template string) error {
 			return err
 		}
 	}
-	content, err := digest(program, filepath.Join(dir, wxs))
+	content, err := digest(program, filepath.Join(dir, wxs), filepath.Join(dir, noticesName))
 	if err != nil {
 		return err
 	}
@@ -53,7 +53,10 @@ func (b *build) msi(arch, template string) error {
 	return b.signed(filepath.Join(b.out, name))
 }
 
-const wxs = "digime-sync.wxs"
+const (
+	wxs         = "digime-sync.wxs"
+	noticesName = "THIRD-PARTY.txt"
+)
 
 // msiSources puts what wixl reads into a new folder, which must be its working
 // folder: it takes only relative names. The cabinet has the files' time.
@@ -69,8 +72,12 @@ func (b *build) msiSources(arch, program string) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("draw the icon: %w", err)
 	}
+	notices, err := b.notices()
+	if err != nil {
+		return "", err
+	}
 	files := map[string][]byte{"digime-sync.ico": icon}
-	for name, source := range map[string]string{"digime-sync.exe": program, wxs: b.source("windows/" + wxs)} {
+	for name, source := range map[string]string{"digime-sync.exe": program, noticesName: notices, wxs: b.source("windows/" + wxs)} {
 		if files[name], err = os.ReadFile(source); err != nil {
 			return "", fmt.Errorf("read what goes into the package: %w", err)
 		}

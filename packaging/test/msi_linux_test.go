@@ -105,6 +105,7 @@ func (w *windows) installsFresh() {
 			t.Errorf("the configuration has no line %q:\n%s", line, config)
 		}
 	}
+	same(t, "the licences are there", w.exists("Program Files/digi.me Sync/THIRD-PARTY.txt"), true)
 	same(t, "remembered APPID", w.registry(seeds, "APPID"), "app-1")
 	same(t, "event source", w.registry(`SYSTEM\CurrentControlSet\Services\EventLog\Application\digime-sync`, "TypesSupported"), "0x7")
 	same(t, "account", w.registry(`SYSTEM\CurrentControlSet\Services\digime-sync`, "ObjectName"), `NT SERVICE\digime-sync`)
