@@ -45,7 +45,7 @@ func (t *trouble) words(now time.Time) string {
 		all = append(all, t.guard)
 	}
 	if t.mended != "" && now.Sub(t.mendedAt) < mendedShown {
-		all = append(all, t.mendedAt.Local().Format("15:04")+": "+t.mended+"; find out who did that")
+		all = append(all, t.mendedAt.Local().Format("15:04")+": "+t.mended+"; find out how that came")
 	}
 	return strings.Join(all, "; ")
 }

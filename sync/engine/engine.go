@@ -160,6 +160,9 @@ func New(o Options) *Engine {
 	for i := range o.Folders {
 		e.folders[o.Folders[i].Path] = &o.Folders[i]
 	}
+	if o.Store != nil { // what opening it had to repair is said as what was mended since
+		e.trouble.mended, e.trouble.mendedAt = o.Store.Repaired(), time.Now()
+	}
 	e.mounts = e.readMounts()
 	for path, folder := range e.folders {
 		folder.Mounted = e.mounts[path]
