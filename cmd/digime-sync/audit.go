@@ -32,10 +32,8 @@ func (a *app) auditCommand() *cobra.Command {
 			"file, or the files below that folder. It reads beside the running daemon.",
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(_ *cobra.Command, args []string) (err error) {
-			if len(args) == 1 {
-				if q.path, err = filepath.Abs(args[0]); err != nil {
-					return fmt.Errorf("find %s: %w", args[0], err)
-				}
+			if q.path, err = absolute(first(args)); err != nil {
+				return err
 			}
 			return a.audit(q)
 		},

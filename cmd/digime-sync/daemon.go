@@ -6,10 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"net/url"
 	"os"
 	"os/signal"
-	"path/filepath"
 	"sync"
 	"syscall"
 	"time"
@@ -219,26 +217,7 @@ func (a *app) releaseCommand() *cobra.Command {
 		Long:  "release sends a file, or all files below a folder, that the folder's hold: keeps back, at once.",
 		Args:  cobra.ExactArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {
-			cfg, log, err := a.open()
-			if err != nil {
-				return err
-			}
-			path, err := filepath.Abs(args[0])
-			if err != nil {
-				return fmt.Errorf("find %s: %w", args[0], err)
-			}
-			ctx, stop := interruptible()
-			defer stop()
-			var list []engine.FileStatus
-			err = withDaemon(ctx, cfg, log,
-				func() error {
-					return ask(ctx, cfg.StateDir, http.MethodPost, "/release", url.Values{"path": {path}}, &list)
-				},
-				func(e *engine.Engine) error {
-					files, err := e.Release(path)
-					list = statuses(files)
-					return err
-				})
+			list, err := a.act("/release", args[0], "", (*engine.Engine).Release)
 			for _, f := range list {
 				fmt.Fprintf(a.out, "released   %s\n", plain(f.Path))
 			}

@@ -78,14 +78,6 @@ func (a *app) resumeCommand() *cobra.Command {
 	}
 }
 
-// first returns the argument of a command that may do without, else "".
-func first(args []string) string {
-	if len(args) == 0 {
-		return ""
-	}
-	return args[0]
-}
-
 // askPause asks the daemon, or does it where none runs.
 func (a *app) askPause(route string, form url.Values, own func(*engine.Engine, string) ([]store.Pause, error)) (list []store.Pause, err error) {
 	cfg, log, err := a.open()

@@ -2,11 +2,9 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
 	"net/http"
 	"net/url"
-	"path/filepath"
 
 	"github.com/spf13/cobra"
 
@@ -28,8 +26,8 @@ func (a *app) pushCommand() *cobra.Command {
 			}
 			paths := make([]string, len(args))
 			for i, arg := range args {
-				if paths[i], err = filepath.Abs(arg); err != nil {
-					return fmt.Errorf("find %s: %w", arg, err)
+				if paths[i], err = absolute(arg); err != nil {
+					return err
 				}
 			}
 			ctx, stop := interruptible()

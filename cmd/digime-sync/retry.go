@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
-	"path/filepath"
 
 	"github.com/spf13/cobra"
 
@@ -102,11 +101,9 @@ func (a *app) act(route, arg, library string, own func(*engine.Engine, string) (
 	if err != nil {
 		return nil, err
 	}
-	path := arg
-	if arg != "" {
-		if path, err = filepath.Abs(arg); err != nil {
-			return nil, fmt.Errorf("find %s: %w", arg, err)
-		}
+	path, err := absolute(arg)
+	if err != nil {
+		return nil, err
 	}
 	ctx, stop := interruptible()
 	defer stop()
@@ -136,11 +133,9 @@ func (a *app) rescanCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			path := ""
-			if len(args) == 1 {
-				if path, err = filepath.Abs(args[0]); err != nil {
-					return fmt.Errorf("find %s: %w", args[0], err)
-				}
+			path, err := absolute(first(args))
+			if err != nil {
+				return err
 			}
 			ctx, stop := interruptible()
 			defer stop()

@@ -83,7 +83,7 @@ const openHint = "digime-sync service configure, then digime-sync service restar
 // giveStateDir makes a state folder that is not the unit's, which systemd makes,
 // and gives it to the service.
 func giveStateDir(config string) error {
-	dir := stateDirIn(config)
+	dir := stateDirOf(config)
 	if _, err := os.Stat(dir); err == nil || dir == defaultStateDir() {
 		return nil
 	}

@@ -62,7 +62,7 @@ func (a *app) keepServing(ctx context.Context, boot *slog.Logger) error {
 func (a *app) sayWaiting(boot *slog.Logger, why error) {
 	log := boot
 	if withoutOutput() {
-		if err := a.logToFile(stateDirIn(a.config())); err == nil {
+		if err := a.logToFile(stateDirOf(a.config())); err == nil {
 			log, _ = a.logger("info")
 		}
 	}
@@ -80,7 +80,7 @@ func (a *app) waitOut(ctx context.Context, l *life) {
 		<-ctx.Done() // the other process may be a daemon that is about to listen
 		return
 	}
-	listener, err := listenControl(stateDirIn(a.config()))
+	listener, err := listenControl(stateDirOf(a.config()))
 	if err != nil {
 		<-ctx.Done() // the state folder is what is missing
 		return

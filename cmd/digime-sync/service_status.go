@@ -168,7 +168,7 @@ func (a *app) askHeartbeat(ctx context.Context) (*heartbeat, error) {
 	}
 	for range 3 {
 		var h heartbeat
-		if err = ask(ctx, stateDirIn(config), http.MethodGet, "/health", nil, &h); err == nil {
+		if err = ask(ctx, stateDirOf(config), http.MethodGet, "/health", nil, &h); err == nil {
 			return &h, nil
 		}
 		if !errors.Is(err, errNoDaemon) {

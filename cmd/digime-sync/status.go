@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/url"
 	"path/filepath"
@@ -28,12 +29,9 @@ func (a *app) statusCommand() *cobra.Command {
 		Long:  "status says how every file, library and folder stands; with PATH, how that file or what lies below\nthat folder stands. It asks the running daemon, or reads the database where none runs.\n\nIt ends with 3 when something is held, refused or paused; with --json that is in the JSON only.",
 		Args:  cobra.MaximumNArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {
-			path := ""
-			if len(args) == 1 {
-				var err error
-				if path, err = filepath.Abs(args[0]); err != nil {
-					return fmt.Errorf("find %s: %w", args[0], err)
-				}
+			path, err := absolute(first(args))
+			if err != nil {
+				return err
 			}
 			s, err := a.status(path)
 			if err != nil {
@@ -64,15 +62,10 @@ func (a *app) status(path string) (s engine.Status, err error) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	if ask(ctx, stateDirIn(a.config()), http.MethodGet, "/status", url.Values{"path": {path}}, &s) == nil {
+	if ask(ctx, stateDirOf(a.config()), http.MethodGet, "/status", url.Values{"path": {path}}, &s) == nil {
 		return s, nil
 	}
 	return s, err
-}
-
-// stateDirIn finds the state folder in a configuration that may be bad.
-func stateDirIn(path string) string {
-	return stateDirOf(path)
 }
 
 func readStatus(cfg *Config, log *slog.Logger, path string) (s engine.Status, err error) {
@@ -95,6 +88,26 @@ func (a *app) printJSON(v any) error {
 		return fmt.Errorf("print JSON: %w", err)
 	}
 	return nil
+}
+
+// first returns the argument of a command that may do without, else "".
+func first(args []string) string {
+	if len(args) == 0 {
+		return ""
+	}
+	return args[0]
+}
+
+// absolute makes an argument that names a file or folder absolute; "" stays.
+func absolute(arg string) (string, error) {
+	if arg == "" {
+		return "", nil
+	}
+	path, err := filepath.Abs(arg)
+	if err != nil {
+		return "", fmt.Errorf("find %s: %w", arg, err)
+	}
+	return path, nil
 }
 
 // filesBelow answers "what became of my file".
@@ -171,7 +184,7 @@ func (a *app) summary(s engine.Status) error {
 		}
 	}
 	var counts []string
-	for _, state := range slices.Sorted(keys(s.Counts)) {
+	for _, state := range slices.Sorted(maps.Keys(s.Counts)) {
 		counts = append(counts, strconv.Itoa(s.Counts[state])+" "+string(state))
 	}
 	if len(counts) == 0 {
@@ -212,16 +225,6 @@ func count(n int, what string) string {
 		return ""
 	}
 	return ", " + strconv.Itoa(n) + what
-}
-
-func keys(m map[store.State]int) func(func(store.State) bool) {
-	return func(yield func(store.State) bool) {
-		for k := range m {
-			if !yield(k) {
-				return
-			}
-		}
-	}
 }
 
 // plain keeps a name from moving the cursor or forging a line.
