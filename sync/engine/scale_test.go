@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"flag"
@@ -8,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -91,15 +93,30 @@ func TestFilesThereBeforeTheStart(t *testing.T) {
 	}
 }
 
+// overflows counts in the log how often events were lost.
+type overflows struct{ atomic.Int32 }
+
+func (o *overflows) Write(line []byte) (int, error) {
+	if bytes.Contains(line, []byte("events were lost")) {
+		o.Add(1)
+	}
+	return len(line), nil
+}
+
 // More files at once than the system's queue of events holds (16,384 on Linux)
 // all arrive, each once.
 func TestManyFilesAtOnce(t *testing.T) {
 	long(t)
 	n := *scaleBurst
 	r := newRig(t, nil, "alice")
+	lost := &overflows{}
+	r.log = lost
+	r.restart()
 	r.start()
 	r.until("it is watched", r.atRest)
+	began := time.Now()
 	r.dropMany("alice", n)
+	t.Logf("dropped within %v; events were lost %d times by then", time.Since(began).Round(time.Millisecond), lost.Load())
 	took, grown := r.eventually("all are pushed", n, func() bool { return r.pushes.Load() >= int32(n) && len(r.api.Deliveries()) >= n })
 	t.Logf("%d files at once: delivered after %v, heap grown by %d KiB, the sandbox's part included", n, took.Round(time.Millisecond), grown>>10)
 	r.eventually("all are finished", n, func() bool {
