@@ -37,15 +37,13 @@ func (a *app) pauseCommand() *cobra.Command {
 			"finished. status says what is paused and since when, and ends with 3 as long as something is.",
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {
-			cfg, err := LoadConfig(a.config())
-			if err == nil && len(args) == 1 {
-				_, err = cfg.library(args[0])
-			}
-			if err != nil {
-				return err
+			if cfg, err := LoadConfig(a.config()); err == nil && len(args) == 1 {
+				if _, err := cfg.library(args[0]); err != nil {
+					return err
+				}
 			}
 			form := url.Values{"library": args, "reason": {reason}}
-			_, err = a.askPause("/pause", form, func(e *engine.Engine, library string) ([]store.Pause, error) { return nil, e.Pause(library, reason) })
+			_, err := a.askPause("/pause", form, func(e *engine.Engine, library string) ([]store.Pause, error) { return nil, e.Pause(library, reason) })
 			if err != nil {
 				return err
 			}
@@ -78,14 +76,18 @@ func (a *app) resumeCommand() *cobra.Command {
 	}
 }
 
-// askPause asks the daemon, or does it where none runs.
+// askPause asks the daemon, or does it where none runs. A daemon can be asked
+// while the configuration is bad and it runs on the last good one.
 func (a *app) askPause(route string, form url.Values, own func(*engine.Engine, string) ([]store.Pause, error)) (list []store.Pause, err error) {
-	cfg, log, err := a.open()
-	if err != nil {
-		return nil, err
-	}
 	ctx, stop := interruptible()
 	defer stop()
+	cfg, log, err := a.open()
+	if err != nil {
+		if ask(ctx, stateDirOf(a.config()), http.MethodPost, route, form, &list) == nil {
+			return list, nil
+		}
+		return nil, err
+	}
 	err = withDaemon(ctx, cfg, log,
 		func() error { return ask(ctx, cfg.StateDir, http.MethodPost, route, form, &list) },
 		func(e *engine.Engine) (err error) {
