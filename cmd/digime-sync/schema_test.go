@@ -51,7 +51,7 @@ func asJSON(text string) (any, bool) {
 var onlyCheckKnows = []string{
 	"variable not set", "variable empty", "URLs", "proxy without a host", "proxy that cannot be parsed", "proxy with a port that is none",
 	"proxy with a port of 0", "proxy with a path", "proxy with a query", "redirect URIs", "fleet without a key", "no contracts",
-	"libraries", "no libraries", "many libraries", "patterns", "binary", "merge", "two documents", "by-subfolder without subfolders", "the same folder", "a folder in a folder", "the state folder",
+	"libraries", "no libraries", "many libraries", "patterns", "binary", "merge", "two documents", "by-subfolder without subfolders", "the same folder", "a folder in a folder", "the root", "the state folder",
 }
 
 func TestConfigSchema(t *testing.T) {
