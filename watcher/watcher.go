@@ -14,7 +14,8 @@
 // One goroutine owns all of that for one folder, so that a folder which hangs
 // stops no other. It stores nothing: a file is remembered only while it settles,
 // waits in line, or was handed over less than a minute ago without the known
-// predicate having answered yes. A million known files cost a lookup each.
+// predicate having answered yes. A million known files cost a lookup each; while
+// a directory is scanned its names are held, 1 KiB for a file with its sidecar.
 //
 // What it has stood, with the engine behind it, is measured by hostile folders
 // (create, append, truncate, rename, swap by link, fifo and folder, sidecars of
