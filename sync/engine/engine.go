@@ -44,6 +44,15 @@
 //	35 file descriptors and 30, 10.0 MiB of memory and 10.0; 2.2 KiB of database a file.
 //	    go test ./cmd/digime-sync -run TestSoak -v -timeout 1h -soak.minutes=7 -crash.seed=4
 //
+// Many files, on the same two cores, each with its sidecar in one folder:
+//
+//	50,000 dropped within 4 s, by which events were lost: each delivered once, after
+//	440 s; 212 MiB of memory at most, the API's sandbox included.
+//	    go test ./sync/engine -run TestManyFilesAtOnce -v -timeout 20m -scale.burst=50000
+//	100,000 there before the start: queued after 246 s; at the next start all were
+//	known after 16 s. 100 MiB of heap while the folder is scanned, 300 MiB of memory at most.
+//	    go test ./sync/engine -run TestFilesThereBeforeTheStart -v -timeout 20m -scale.files=100000
+//
 // Left out on purpose: settling (watcher), what a descriptor is (sidecar), how
 // a record lasts (store), how a push looks on the wire (sync/digime).
 package engine
