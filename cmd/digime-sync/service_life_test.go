@@ -266,6 +266,17 @@ func TestHeartbeatOfFolders(t *testing.T) {
 	}
 }
 
+// What a person paused is said by the service, with the command that ends it.
+func TestHeartbeatOfPauses(t *testing.T) {
+	d, _ := stuckDaemon(t)
+	must(t, d.current().Pause("alice", "new contract"))
+	h := heartbeat{State: stateRunning}
+	d.health(&h, 0)
+	if h.State != stateDegraded || !strings.Contains(strings.Join(h.Reasons, "\n"), "paused: library alice since ") || h.Hint != "to go on: digime-sync resume alice" {
+		t.Errorf("%s: %q, hint %q", h.State, h.Reasons, h.Hint)
+	}
+}
+
 func TestHeartbeatLine(t *testing.T) {
 	h := heartbeat{State: stateRunning, Counts: map[store.State]int{store.Delivered: 7, store.Held: 2, store.Queued: 3}}
 	if got, want := h.line(), "running; files: 3 queued, 2 held, 7 delivered"; got != want {
