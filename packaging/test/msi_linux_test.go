@@ -204,6 +204,11 @@ func (w *windows) removes() {
 // and all of others.
 func TestMSIEnrolsAndPurges(t *testing.T) {
 	w := startWine(t, releases)
+	// What only configure can tell is wrong ends the installation too.
+	if w.msiexec("/i", msi(t, first), "CONFIGURL=https://fleet.example/", "CONFIGKEY=short") == 0 {
+		t.Error("installed with a key that is none")
+	}
+	same(t, "the service after that", w.serviceState(), "")
 	w.write("enrol.json", `{"alice": {}}`)
 	w.write("drop/alice/scan.txt", "a file")
 	w.install(first, "STARTSERVICE=0", `ENROLLTOKENFILE=C:\enrol.json`)
