@@ -116,6 +116,29 @@ func TestSidecarChangedAfterTheDelivery(t *testing.T) {
 	}
 }
 
+// A note that went to the state folder comes back once the folder can be written to.
+func TestNoteComesBack(t *testing.T) {
+	r := newRig(t, nil, "alice")
+	path := filepath.Join(r.dir, "alice", "wrong.txt")
+	must(t, os.WriteFile(path, []byte("wrong"), 0o644))
+	r.describe(path, `{"mimeType": "text/plain", "accounts": [{"accountId": "nobody's"}]}`)
+	r.once()
+	away := filepath.Join(r.engine.notesFolder(filepath.Dir(path)), "wrong")
+	must(t, os.MkdirAll(filepath.Dir(away), 0o700))
+	must(t, os.Rename(path+NoteSuffix, away))
+	must(t, r.store.SetNote(path, away))
+	r.engine.divert(filepath.Dir(path), true)
+	must(t, r.engine.sweepOnce(time.Now()))
+	if exist(path+NoteSuffix) || !exist(away) {
+		t.Error("it came back while the folder could not be written to")
+	}
+	r.engine.divert(filepath.Dir(path), false)
+	must(t, r.engine.sweepOnce(time.Now()))
+	if f, _, err := r.store.Get(path); !exist(path+NoteSuffix) || exist(away) || f.Note != path+NoteSuffix || err != nil {
+		t.Errorf("it did not come back: %+v, %v", f, err)
+	}
+}
+
 // What cannot be read of the own file does not make the library's another one.
 func TestComparerKeepsErrors(t *testing.T) {
 	for _, broken := range []error{errHangs, io.ErrClosedPipe} {

@@ -71,15 +71,25 @@ func (e *Engine) writeNote(f store.File) error {
 		return e.moveToFailed(f)
 	}
 	text := noteText(f)
-	if f.Note != "" {
+	if f.Note != "" && !e.comesBack(f) {
 		if old, err := os.ReadFile(f.Note); err == nil && bytes.Equal(old, text) {
 			return nil
 		}
 	}
 	if err := e.put(f, notedFile(f.Path), NoteSuffix, text); err != nil {
 		e.Log.Warn("note could not be written", e.file(f.Path), "err", pathless(err))
+	} else if e.comesBack(f) {
+		_ = os.Remove(f.Note) // a copy in the state folder; the note is where it belongs
 	}
 	return nil
+}
+
+// comesBack says whether a file's note lies in the state folder although its
+// folder can be written to again, as far as is known.
+func (e *Engine) comesBack(f store.File) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return below(f.Note, e.notesFolder(f.Folder)) && e.diverted[f.Folder] == ""
 }
 
 // moveToFailed takes a refused file out of the way, with a note that says how
