@@ -48,7 +48,7 @@ func (a *app) fleetStatusCommand() *cobra.Command {
 		Use: "status FOLDER|URL", Short: "How all machines stand, worst first",
 		Long: "status reads the reports that the machines put to report_to. Of a URL it reads URL/index.json, a list of\n" +
 			"the reports' names, as [\"pc-17.json\"]. It ends with exit code 3 when a machine needs a person, has been\n" +
-			"silent for long, or has a report that cannot be read.",
+			"silent for long, or has a report that cannot be read, and when there is no report at all.",
 		Args: cobra.ExactArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error { return a.fleetStatus(args[0], asJSON) },
 	}
@@ -64,7 +64,7 @@ func (a *app) fleetStatus(place string, asJSON bool) error {
 		return err
 	}
 	worstFirst(list)
-	bad := slices.ContainsFunc(list, func(m machine) bool { return m.State != machineOK })
+	bad := len(list) == 0 || slices.ContainsFunc(list, func(m machine) bool { return m.State != machineOK })
 	if asJSON {
 		if list == nil {
 			list = []machine{}
@@ -73,10 +73,15 @@ func (a *app) fleetStatus(place string, asJSON bool) error {
 	} else {
 		a.printMachines(list)
 	}
-	if err == nil && bad {
+	switch {
+	case err != nil:
+		return err
+	case len(list) == 0: // a wrong path must not look as if all was well
+		return failure(exitHeld, "name the folder that report_to names, and look whether the machines can write there", "there is no machine's report in %s", plain(shownURL(place)))
+	case bad:
 		return errHeld
 	}
-	return err
+	return nil
 }
 
 // readReports reads every report there is. A bad one is a machine in trouble,
