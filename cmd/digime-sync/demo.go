@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"time"
@@ -110,8 +111,25 @@ func (a *app) demoFile(ctx context.Context, play *playground, e *engine.Engine) 
 		return fmt.Errorf("read receipt: %w", err)
 	}
 	a.say(6, "beside the file lies its receipt, report.txt%s:\n%s", engine.ReceiptSuffix, indent(string(receipt)))
-	a.say(7, "that is the main job. To play with it yourself: go run ./cmd/digime-sync sandbox")
+	a.say(7, "that is the main job. To play with it yourself: %s sandbox", startedAs(os.Args[0]))
 	return nil
+}
+
+// startedAs is what a person types to start the program that was started as arg0. The
+// go command keeps what it runs in folders of its own, named go-build….
+func startedAs(arg0 string) string {
+	if strings.Contains(arg0, string(filepath.Separator)+"go-build") {
+		return "go run ./cmd/digime-sync"
+	}
+	if name := filepath.Base(arg0); isInPath(name) {
+		return name
+	}
+	return arg0
+}
+
+func isInPath(name string) bool {
+	_, err := exec.LookPath(name)
+	return err == nil
 }
 
 func indent(text string) string {
