@@ -259,7 +259,7 @@ func fileStampOf(path string) string {
 	if err != nil {
 		return ""
 	}
-	return fmt.Sprintf("%s %d %d\n", path, info.Size(), info.ModTime().UnixNano())
+	return fmt.Sprintf("%s %d %d %s\n", path, info.Size(), info.ModTime().UnixNano(), info.Mode())
 }
 
 func folderStamp(dir string) (stamp string) {

@@ -50,4 +50,14 @@ func untrusted(path string) string {
 	return ""
 }
 
-func policyStamp() string { return folderStamp(policyDir) }
+// policyStamp tells one state of the policy from another. Whether it is believed
+// is part of that: a file that becomes writable by others keeps content and time.
+func policyStamp() string {
+	stamp := folderStamp(policyDir)
+	for _, l := range policyLayers() {
+		for _, f := range l.faults {
+			stamp += l.file + ": " + f.Text + "\n"
+		}
+	}
+	return stamp
+}

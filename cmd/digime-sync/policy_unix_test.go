@@ -72,7 +72,11 @@ func TestPolicyIsNotBelieved(t *testing.T) {
 			dir := havePolicy(t)
 			file := filepath.Join(dir, "10.yaml")
 			must(t, os.WriteFile(file, []byte("log: {level: error}\n"), 0o644))
+			before := layerStamp(filepath.Join(home, "config.yaml"))
 			tt.do(dir, file)
+			if layerStamp(filepath.Join(home, "config.yaml")) == before {
+				t.Error("a running service does not see it")
+			}
 			if _, err := LoadConfig(filepath.Join(home, "config.yaml")); err == nil || !strings.Contains(err.Error(), tt.want) {
 				t.Errorf("got %v, want %s", err, tt.want)
 			}
