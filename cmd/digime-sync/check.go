@@ -24,7 +24,7 @@ const (
 
 // finding is the outcome of one check, as `check --json` prints it.
 type finding struct {
-	Check   string `json:"check"` // configuration, setting, fleet, state, folder, library, api or clock
+	Check   string `json:"check"` // user, configuration, setting, fleet, state, service, folder, library, api or clock
 	Subject string `json:"subject"`
 	State   string `json:"state"`
 	Message string `json:"message"`
@@ -47,7 +47,8 @@ func (a *app) checkCommand() *cobra.Command {
 		Use:   "check",
 		Short: "Check configuration, keys, folders, consent, the clock, and that the API can be reached",
 		Long: "check looks at the configuration and its layers, its keys, the state folder, what the service may touch,\n" +
-			"every folder and consent, and unless --offline is given at the API and the clock.\n" +
+			"every folder and consent, and unless --offline is given at the API and the clock. Root checks as the user\n" +
+			"who owns the state folder, as the service runs; the running daemon is asked how it finds the folders.\n" +
 			"It ends with 78 for a configuration that cannot be run, and with 1 when another check fails.",
 		Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error { return a.check(offline, asJSON) },
@@ -58,16 +59,22 @@ func (a *app) checkCommand() *cobra.Command {
 }
 
 func (a *app) check(offline, asJSON bool) error {
+	service := a.checkService() // the service manager may want root
+	list := checkAsOwner(stateDirOf(a.config()))
 	cfg, err := LoadConfig(a.config())
 	if err != nil {
-		return a.checkedConfig(err, asJSON)
+		return a.checkedConfig(list, err, asJSON)
 	}
-	list := append([]finding{{Check: "configuration", Subject: a.config(), State: checkOK, Message: "it can be run, and its keys can be read"}}, checkLayers(cfg)...)
-	list = append(append(list, checkState(cfg.StateDir)), a.checkService()...)
+	list = append(list, finding{Check: "configuration", Subject: a.config(), State: checkOK, Message: "it can be run, and its keys can be read"})
+	list = append(append(append(list, checkLayers(cfg)...), checkState(cfg.StateDir)), service...)
 	for _, f := range cfg.folders() {
 		list = append(list, checkFolder(f))
 	}
-	if vault, err := store.OpenVault(cfg.StateDir); err == nil {
+	list = withDaemonsView(cfg.StateDir, list)
+	vault, err := store.OpenVault(cfg.StateDir)
+	if err != nil {
+		list = append(list, finding{Check: "state", Subject: cfg.StateDir, State: checkFail, Message: err.Error(), Hint: explain(err).hint})
+	} else {
 		for _, name := range cfg.libraryList() {
 			list = append(list, checkLibrary(engine.TokenStatus(vault, name)))
 		}
@@ -79,13 +86,13 @@ func (a *app) check(offline, asJSON bool) error {
 }
 
 // checkedConfig reports a configuration that cannot be run: as JSON too, for
-// checking a fleet's before it is rolled out.
-func (a *app) checkedConfig(err error, asJSON bool) error {
+// checking a fleet's before it is rolled out. As whom it was read is said first.
+func (a *app) checkedConfig(user []finding, err error, asJSON bool) error {
 	if asJSON {
-		list := findings{Checks: []finding{{Check: "configuration", Subject: a.config(), State: checkFail, Message: err.Error(), Hint: "correct the configuration"}}}
-		return errors.Join(a.printJSON(list), err)
+		list := append(user, finding{Check: "configuration", Subject: a.config(), State: checkFail, Message: err.Error(), Hint: "correct the configuration"})
+		return errors.Join(a.printJSON(findings{Checks: list}), err)
 	}
-	return err
+	return errors.Join(a.found(user, false), err)
 }
 
 func (a *app) found(list []finding, asJSON bool) error {

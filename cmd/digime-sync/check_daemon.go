@@ -1,0 +1,52 @@
+package main
+
+import (
+	"context"
+	"net/http"
+	"net/url"
+	"time"
+
+	"github.com/digime-sync/digime-sync/sync/engine"
+	"github.com/digime-sync/digime-sync/watcher"
+)
+
+const serviceOpens = "let the user the service runs as read it (every folder above it too), then: digime-sync service configure"
+
+// withDaemonsView adds how the running daemon finds the folders, where that is
+// not as they were found here. Its word counts: it carries the files, and a
+// service manager may keep from it what its user may touch.
+func withDaemonsView(stateDir string, list []finding) []finding {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	var s engine.Status
+	// Of the files nothing is asked: none lies there.
+	if ask(ctx, stateDir, http.MethodGet, "/status", url.Values{"path": {stateDir}}, &s) != nil {
+		return list
+	}
+	views := map[string]engine.FolderStatus{}
+	for _, f := range s.Folders {
+		views[f.Path] = f
+	}
+	for i, f := range list {
+		if view, known := views[f.Subject]; known && f.Check == "folder" {
+			list[i] = compareViews(f, view)
+		}
+	}
+	return list
+}
+
+// compareViews puts a folder's finding together with the daemon's view of it.
+func compareViews(f finding, view engine.FolderStatus) finding {
+	switch {
+	case view.State == "": // it has not looked yet
+	case view.State != watcher.StateOK && f.State != checkFail:
+		f.State, f.Hint = checkFail, serviceOpens
+		f.Message = "the running service finds it " + view.State + ": " + view.Reason + "; here: " + f.Message
+	case view.State == watcher.StateOK && f.State == checkFail:
+		f.Message += "; the running service finds it " + view.State
+	case view.Notes != "" && f.State == checkOK:
+		f.State, f.Hint = checkWarn, "let the user the service runs as write to it"
+		f.Message += "; the running service cannot write to it, and its notes lie in " + view.Notes
+	}
+	return f
+}
