@@ -13,8 +13,8 @@ var configFaultTests = []struct {
 	name, text, want string
 }{
 	// The file as a whole.
-	{"empty", "", "c.yaml: the file is empty"},
-	{"comments only", "# nothing yet\n", "c.yaml: the file is empty"},
+	{"empty", "", "c.yaml: nothing is configured yet"},
+	{"comments only", "# nothing yet\n", "c.yaml: nothing is configured yet"},
 	{"empty document", "---\n", "c.yaml: the file is empty"},
 	{"a list", "\n- a\n", "c.yaml:2: the file must consist of keys and values; found a list; begin with application_id: …"},
 	{"text", "hello", "c.yaml:1: the file must consist of keys and values; found text; begin with application_id: …"},

@@ -70,8 +70,10 @@ func (l *configLoader) read(layers []*layer) *Config {
 		case root != nil || l.layer.data == nil:
 		case isEmpty(l.layer.data) && (l.layer.kind != layerMain || !alone):
 			root = emptyRoot()
+		case isEmpty(l.layer.data) && utf8.Valid(l.layer.data):
+			l.blank = true
+			l.note(ConfigFault{Text: errNotConfigured.Error()})
 		default:
-			l.blank = isEmpty(l.layer.data)
 			root = l.document(l.layer.data)
 		}
 		l.unread = l.unread || root == nil

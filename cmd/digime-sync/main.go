@@ -151,7 +151,7 @@ func explain(err error) *cliError {
 	switch {
 	case errors.As(err, &cli):
 		return cli
-	case errors.As(err, &config) && errors.Is(err, os.ErrNotExist):
+	case errors.As(err, &config) && (errors.Is(err, os.ErrNotExist) || errors.Is(err, errNotConfigured)):
 		return &cliError{err: err, hint: "write one (README.md shows the smallest), or name another: --config FILE", code: exitConfig}
 	case errors.As(err, &config):
 		return &cliError{err: err, hint: "correct the configuration, then: digime-sync check", code: exitConfig}

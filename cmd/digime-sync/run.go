@@ -20,10 +20,10 @@ func (a *app) runCommand() *cobra.Command {
 		Short: "Watch the folders and push, until stopped",
 		Long: "run is the daemon, in the foreground or under a service manager. It stops within 5 seconds on SIGTERM,\n" +
 			"SIGINT or the service manager's word, or within 30 while the answer to a token's renewal is waited for;\n" +
-			"nothing is lost by that. Under a service manager it waits for a database that another process has, and\n" +
-			"for a state folder that is full or missing, and says so (digime-sync service status); in a terminal\n" +
-			"both are errors. A configuration that cannot be run ends it with 78; as a service of Windows or launchd,\n" +
-			"where nobody sees that, it waits for a better one.",
+			"nothing is lost by that. Under a service manager it waits for a configuration that can be run, for a\n" +
+			"database that another process has, and for a state folder that is full or missing; it says so (digime-sync\n" +
+			"service status) and goes on by itself. In a terminal each of these is an error, and a configuration that\n" +
+			"cannot be run ends it with 78; so does a state folder of a newer version, under systemd too.",
 		Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
 			boot, err := a.logger("info")
@@ -45,7 +45,7 @@ func (a *app) runCommand() *cobra.Command {
 // ran is a *startError.
 func (a *app) serveOnce(ctx context.Context, life *life) error {
 	seen := stampOf(a.config())
-	cfg, log, err := a.configured()
+	cfg, log, err := a.configured(life)
 	if err != nil {
 		return notStarted(err)
 	}

@@ -30,20 +30,20 @@ func notStarted(err error) error {
 const waitEvery = 2 * time.Second
 
 // keepServing serves under a manager. What keeps an engine from running at the
-// start may pass: another process has the database, the state folder is full or
-// not there. It is waited out and said, since a start that fails again and again
-// tells nobody anything.
+// start may pass: the configuration has a fault or is yet to be written, another
+// process has the database, the state folder is full or not there. It is waited
+// out and said, since a start that fails again and again tells nobody anything,
+// and a service that has failed for good is not revived by what mends it.
 //
-// A configuration that cannot be run ends it with exit code 78 under systemd,
-// which shows that and starts it no more. Windows and launchd do neither, so
-// there it waits for a better one; as it does everywhere as long as nothing is
-// configured at all, which after an installation is no fault.
+// What no waiting mends is a state folder of a newer version. It ends the service
+// with exit code 78 under systemd, which shows that and starts it no more. Windows
+// and launchd do neither, so there it waits.
 func (a *app) keepServing(ctx context.Context, boot *slog.Logger) error {
 	l := newLife(a.config())
 	for {
 		err := a.serveOnce(ctx, l)
 		var start *startError
-		final := explain(err).code == exitConfig && !withoutOutput() && !errors.Is(err, errNotConfigured)
+		final := errors.Is(err, store.ErrNewer) && !withoutOutput()
 		if !errors.As(err, &start) || ctx.Err() != nil || final {
 			return err
 		}
@@ -57,6 +57,16 @@ func (a *app) keepServing(ctx context.Context, boot *slog.Logger) error {
 	}
 }
 
+// waitOut waits a moment, and as long as the configuration is being written: the
+// first half of one may be a configuration too, but not the one that is meant.
+func (a *app) waitOut(ctx context.Context, l *life) {
+	for seen, settled := stampOf(a.config()), false; !settled && ctx.Err() == nil; {
+		a.waitOnce(ctx, l)
+		now := stampOf(a.config())
+		seen, settled = now, now == seen
+	}
+}
+
 // sayWaiting tells the log what is waited out: where there is no standard error
 // and the configuration cannot be read, in the state folder it would be in.
 func (a *app) sayWaiting(boot *slog.Logger, why error) {
@@ -66,11 +76,11 @@ func (a *app) sayWaiting(boot *slog.Logger, why error) {
 			log, _ = a.logger("info")
 		}
 	}
-	log.Error("the service waits, and pushes nothing until this is mended", "err", why, "hint", explain(why).hint)
+	log.Error("the service waits, and pushes nothing until this is mended", "err", why, "hint", waitingHint(why))
 }
 
-// waitOut waits a moment. Who asks meanwhile hears what for.
-func (a *app) waitOut(ctx context.Context, l *life) {
+// waitOnce waits a moment. Who asks meanwhile hears what for.
+func (a *app) waitOnce(ctx context.Context, l *life) {
 	notify("READY=1\nWATCHDOG=1")
 	ctx, cancel := context.WithTimeout(ctx, waitEvery)
 	defer cancel()
@@ -95,7 +105,7 @@ func waitingHandler(l *life) http.Handler {
 	mux.HandleFunc("GET /health", func(w http.ResponseWriter, _ *http.Request) { answer(w, l.heartbeat(), nil) })
 	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
 		_, why := l.now()
-		answer(w, nil, failure(exitError, explain(why).hint, "the service runs, but waits: %w", why))
+		answer(w, nil, failure(exitError, waitingHint(why), "the service runs, but waits: %w", why))
 	})
 	return mux
 }
@@ -104,13 +114,13 @@ func waitingHandler(l *life) http.Handler {
 // answered all the same.
 const startedIn = 5 * time.Second
 
-// configured reads the configuration, and answers the manager: at once with
-// READY when it can be run, by the exit when it cannot.
-func (a *app) configured() (*Config, *slog.Logger, error) {
+// configured reads the configuration, and answers the manager at once when it can
+// be run. A service that waits goes on saying what for.
+func (a *app) configured(l *life) (*Config, *slog.Logger, error) {
 	slow := time.AfterFunc(startedIn, func() { notify("READY=1") })
 	defer slow.Stop()
 	cfg, log, err := a.open()
-	if err == nil {
+	if _, waits := l.now(); err == nil && waits == nil {
 		notify("READY=1\nSTATUS=starting")
 	}
 	return cfg, log, err

@@ -109,8 +109,15 @@ func (h *heartbeat) lacks(why, hint string) {
 // waitingHint says what to do about what the service waits out. It need not be
 // started again for it.
 func waitingHint(err error) string {
-	var locked *store.LockedError
+	var (
+		locked *store.LockedError
+		config *ConfigError
+	)
 	switch {
+	case errors.Is(err, errNotConfigured), errors.As(err, &config) && errors.Is(err, fs.ErrNotExist):
+		return "write the configuration (README.md shows the smallest); it is taken over by itself"
+	case errors.As(err, &config):
+		return "correct the configuration (digime-sync check); it is taken over by itself"
 	case errors.As(err, &locked):
 		return "nothing, if that process ends soon; else end it"
 	case errors.Is(err, fs.ErrPermission):

@@ -194,7 +194,7 @@ func systemdState(facts map[string]string) managed {
 	case facts["ActiveState"] == "failed":
 		m.State, m.Reason, m.Hint = stateFailed, ending(facts), "journalctl -u digime-sync -n 20; then: digime-sync service start"
 		if number("ExecMainStatus") == exitConfig {
-			m.Reason, m.Hint = "its configuration cannot be run (exit code 78)", "digime-sync check; when it is mended: digime-sync service start"
+			m.Reason, m.Hint = "it cannot be run as it is, and waiting would not mend that (exit code 78)", "journalctl -u digime-sync -n 20; when it is mended: digime-sync service start"
 		}
 	case facts["ActiveState"] == "active", facts["ActiveState"] == "activating", facts["ActiveState"] == "reloading", facts["ActiveState"] == "deactivating":
 		m.State = stateRunning

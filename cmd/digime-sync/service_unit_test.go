@@ -130,7 +130,7 @@ func TestSystemdStates(t *testing.T) {
 		"not there":       {"LoadState=not-found ActiveState=inactive", managed{State: stateNotInstalled}},
 		"after a crash":   {"LoadState=loaded ActiveState=activating SubState=auto-restart Result=signal ExecMainStatus=9 NRestarts=4", managed{State: stateRestarting, Restarts: 4, Reason: "it was ended by signal 9", Hint: "journalctl -u digime-sync -n 20"}},
 		"after a hang":    {"LoadState=loaded ActiveState=activating SubState=auto-restart Result=watchdog", managed{State: stateRestarting, Reason: "its main loop hung, and the watchdog ended it", Hint: "journalctl -u digime-sync -n 20"}},
-		"configuration":   {"LoadState=loaded ActiveState=failed Result=exit-code ExecMainStatus=78", managed{State: stateFailed, Reason: "its configuration cannot be run (exit code 78)", Hint: "digime-sync check; when it is mended: digime-sync service start"}},
+		"cannot be run":   {"LoadState=loaded ActiveState=failed Result=exit-code ExecMainStatus=78", managed{State: stateFailed, Reason: "it cannot be run as it is, and waiting would not mend that (exit code 78)", Hint: "journalctl -u digime-sync -n 20; when it is mended: digime-sync service start"}},
 		"does not start":  {"LoadState=loaded ActiveState=failed Result=exit-code ExecMainStatus=203", managed{State: stateFailed, Reason: "it ended with exit code 203", Hint: "journalctl -u digime-sync -n 20; then: digime-sync service start"}},
 		"kept from start": {"LoadState=masked ActiveState=inactive", managed{State: stateStopped, Reason: "it is masked", Hint: "systemctl unmask digime-sync"}},
 	} {
