@@ -195,19 +195,31 @@ func TestRestoreOnANewMachine(t *testing.T) {
 	wantToken(t, vault(t, dir), "alice", "1 old")
 }
 
-// A vault whose key is gone is set aside; the backup's takes its place. An
-// older token in place is replaced.
+// The backup's key takes the place of one that is gone. What it opens is newer
+// than the backup and stays; what it does not open is set aside. An older token in
+// place is replaced.
 func TestRestoreOfTokens(t *testing.T) {
 	dir, backup, _, _ := week(t)
 	remove(t, dir, keyName)
 	remove(t, dir, keyCopyName)
 	done := restored(t, dir, backup, true)
+	if !slices.Contains(done.Kept, "alice") {
+		t.Errorf("kept: %v", done.Kept)
+	}
+	v := vault(t, dir)
+	wantToken(t, v, "alice", "2 new")
+	remove(t, dir, keyName)
+	remove(t, dir, keyCopyName)
+	must(t, vault(t, dir).Save("carol", []byte("3 carol"))) // with a new key
+	remove(t, dir, keyName)
+	remove(t, dir, keyCopyName)
+	done = restored(t, dir, backup, true)
 	if !slices.Equal(done.Tokens, []string{"alice", "bob"}) {
 		t.Errorf("taken from the backup: %v", done.Tokens)
 	}
-	v := vault(t, dir)
+	v = vault(t, dir)
 	wantToken(t, v, "alice", "1 old")
-	if aside, _ := filepath.Glob(filepath.Join(dir, tokenDir+".before-restore-*", "carol-*")); len(aside) != 2 {
+	if aside, _ := filepath.Glob(filepath.Join(dir, tokenDir, "carol-*.before-restore-*")); len(aside) != 2 {
 		t.Errorf("the tokens without their key are not kept: %v", aside)
 	}
 	must(t, v.Save("alice", []byte("0 older")))

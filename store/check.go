@@ -43,6 +43,7 @@ func (c *Checked) fault(what, hint string) {
 // Hints of faults that the next start mends by itself.
 const (
 	hintRebuild = "restart the service: it sets the database aside and makes it anew from the audit log and what is whole of it"
+	hintKey     = "a backup has it: digime-sync state restore FILE --force; without one every consent has to be given again: digime-sync authorize LIBRARY"
 	hintLog     = "nothing is lost as long as the database is whole; look at the disk"
 )
 
@@ -117,7 +118,7 @@ func CheckDir(dir string, log *slog.Logger) (*Checked, error) {
 	switch {
 	case errors.Is(err, fs.ErrNotExist) && len(tokens) == 0:
 	case err != nil:
-		c.fault(err.Error(), "put a whole vault.key or vault.key.copy back from a backup: digime-sync state restore FILE --force; without one every consent has to be given again")
+		c.fault(fmt.Sprintf("%v: %v", ErrKeyLost, err), hintKey)
 	default:
 		c.vault(v)
 	}

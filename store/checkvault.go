@@ -27,6 +27,10 @@ func readVault(dir string, log *slog.Logger) (*Vault, error) {
 
 // vault checks the key's two copies, and both files of each token.
 func (c *Checked) vault(v *Vault) {
+	if err := v.Ready(); err != nil {
+		c.fault(err.Error(), hintKey)
+		return
+	}
 	for _, name := range []string{keyName, keyCopyName} {
 		key, err := readKey(filepath.Join(filepath.Dir(v.dir), name))
 		switch {

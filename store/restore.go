@@ -145,8 +145,7 @@ func (r *restore) vaultInPlace() (*Vault, error) {
 	case !errors.Is(err, fs.ErrNotExist) && !errors.As(err, &damaged):
 		return nil, fmt.Errorf("open vault: %w", err)
 	}
-	// None of the tokens in place opens without their key.
-	for _, name := range []string{keyName, keyCopyName, tokenDir} {
+	for _, name := range []string{keyName, keyCopyName} {
 		if err := r.moveAside(name); err != nil {
 			return nil, err
 		}
@@ -158,7 +157,34 @@ func (r *restore) vaultInPlace() (*Vault, error) {
 	if err != nil {
 		return nil, fmt.Errorf("restore vault key: %w", err)
 	}
-	return r.openVault()
+	v, err := r.openVault()
+	if err != nil {
+		return nil, err
+	}
+	return v, r.sealedOtherwise(v)
+}
+
+// sealedOtherwise sets aside the tokens that the backup's key does not open. It
+// is mostly the very key that was lost, and what it opens may be newer than the
+// backup's.
+func (r *restore) sealedOtherwise(v *Vault) error {
+	found, err := v.look()
+	if err != nil {
+		return fmt.Errorf("list tokens: %w", err)
+	}
+	for name := range found {
+		e, err := readEnvelope(filepath.Join(v.dir, name))
+		if err == nil {
+			_, err = v.read(filepath.Join(v.dir, name), e.Library)
+		}
+		if err == nil {
+			continue
+		}
+		if err := r.moveAside(filepath.Join(tokenDir, name)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (r *restore) openVault() (*Vault, error) {

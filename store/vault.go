@@ -3,7 +3,6 @@ package store
 import (
 	"crypto/aes"
 	"crypto/cipher"
-	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -35,11 +34,12 @@ const (
 type Vault struct {
 	Log *slog.Logger // for files that were repaired or fallen back from; nil is slog.Default()
 
-	dir  string
-	aead cipher.AEAD
-	raw  []byte // the key: its files are written again when somebody removes them
+	dir string
 
 	mu    sync.Mutex
+	aead  cipher.AEAD                  // nil: the key is lost
+	raw   []byte                       // the key: its files are written again when somebody removes them
+	aside []string                     // what a new key made useless, set aside
 	locks map[string]*lockedfile.Mutex // by path; theirs orders the goroutines of this process
 	seen  map[string]stamp             // Mend's: token files by name, as they were when they were last read
 }
@@ -55,7 +55,9 @@ type envelope struct {
 }
 
 // OpenVault opens the vault in a state folder, and makes its key the first time.
-// A *DamagedError when no copy of the key is whole: nothing is deleted then.
+// Where no copy of the key is whole but there are tokens sealed with it, the vault
+// opens all the same: Load then says ErrKeyLost, until the key is brought back, or
+// Save makes a new one. A *DamagedError when the two copies differ.
 func OpenVault(dir string) (*Vault, error) {
 	v := newVault(dir)
 	if err := os.MkdirAll(v.dir, 0o700); err != nil {
@@ -68,6 +70,10 @@ func OpenVault(dir string) (*Vault, error) {
 		return nil, fmt.Errorf("protect state folder: %w", err)
 	}
 	key, err := v.key(dir)
+	if errors.Is(err, ErrKeyLost) {
+		v.logger().Error("no consent can be read", "err", err)
+		return v, nil
+	}
 	if err != nil {
 		return nil, fmt.Errorf("open vault: %w", err)
 	}
@@ -81,13 +87,16 @@ func newVault(dir string) *Vault {
 // use has the vault seal with this key.
 func (v *Vault) use(key []byte) error {
 	block, err := aes.NewCipher(key)
+	var aead cipher.AEAD
 	if err == nil {
-		v.aead, err = cipher.NewGCMWithRandomNonce(block)
+		aead, err = cipher.NewGCMWithRandomNonce(block)
 	}
 	if err != nil {
 		return fmt.Errorf("open vault: %w", err)
 	}
-	v.raw = key
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.aead, v.raw = aead, key
 	return nil
 }
 
@@ -159,6 +168,9 @@ func (v *Vault) Load(library string) ([]byte, error) {
 	if err == nil || errors.Is(err, ErrNewer) {
 		return data, err
 	}
+	if errors.Is(err, ErrKeyLost) {
+		return nil, fmt.Errorf("load token: %w", err)
+	}
 	previous, previousErr := v.read(path+copySuffix, library)
 	if previousErr == nil {
 		v.logger().Error("token file cannot be used, its second copy is", "library", library, "path", path, "error", err)
@@ -178,7 +190,11 @@ func (v *Vault) read(path, library string) ([]byte, error) {
 	if e.Library != library {
 		return nil, &DamagedError{Path: path, Reason: fmt.Sprintf("it belongs to library %q", e.Library)}
 	}
-	data, err := v.aead.Open(nil, nil, e.Sealed, sealedFor(library))
+	aead, err := v.cipher()
+	if err != nil {
+		return nil, err
+	}
+	data, err := aead.Open(nil, nil, e.Sealed, sealedFor(library))
 	if err != nil {
 		return nil, &DamagedError{Path: path, Reason: "it is whole but was sealed with another key"}
 	}
@@ -217,14 +233,19 @@ func sealedFor(library string) []byte { return []byte("digime-sync token 1\x00" 
 // Save replaces what is kept for a library, durably, and then its second copy,
 // which until then is the generation before: at every moment one of the two is
 // whole, and at rest both hold the same. The generation before is no use for
-// longer, since a refresh has made its tokens void. After an error the new one
+// longer, since a refresh has made its tokens void. Where the key is lost it makes
+// a new one, see NewKey. After an error the new one
 // may be in place. The caller holds the library's lock.
 func (v *Vault) Save(library string, data []byte) error {
 	path, err := v.path(library)
 	if err != nil {
 		return fmt.Errorf("save token: %w", err)
 	}
-	e := envelope{Version: envelopeVersion, Library: library, Twice: true, Sealed: v.aead.Seal(nil, nil, data, sealedFor(library))}
+	aead, err := v.sealer()
+	if err != nil {
+		return fmt.Errorf("save token: %w", err)
+	}
+	e := envelope{Version: envelopeVersion, Library: library, Twice: true, Sealed: aead.Seal(nil, nil, data, sealedFor(library))}
 	e.Sum = e.sum()
 	if !utf8.ValidString(library) {
 		e.Raw.hide("library", &e.Library)
@@ -323,11 +344,4 @@ func (v *Vault) Remove(library string) error {
 		}
 	}
 	return nil
-}
-
-// newKey returns 32 random bytes.
-func newKey() []byte {
-	key := make([]byte, keySize)
-	rand.Read(key) // never fails, crashes the program rather
-	return key
 }

@@ -232,16 +232,61 @@ func TestVaultKey(t *testing.T) {
 	damaged := new(DamagedError)
 	must(t, os.WriteFile(key, nil, 0o600))
 	must(t, os.WriteFile(copied, whole[:20], 0o600))
-	if _, err := OpenVault(dir); !errors.As(err, &damaged) {
+	if _, err := vault(t, dir).Load("alice"); !errors.As(err, &damaged) || !errors.Is(err, ErrKeyLost) {
 		t.Fatalf("both copies damaged: %v", err)
 	}
 	must(t, os.Remove(key))
 	must(t, os.Remove(copied))
-	if _, err := OpenVault(dir); !errors.As(err, &damaged) {
+	v := vault(t, dir)
+	if _, err := v.Load("alice"); !errors.Is(err, ErrKeyLost) {
 		t.Fatalf("a new key is made although there are tokens: %v", err)
 	}
+	if _, err := v.Mend(); !errors.Is(err, ErrKeyLost) {
+		t.Errorf("Mend = %v", err)
+	}
 	must(t, os.WriteFile(copied, whole, 0o600))
+	wantToken(t, v, "alice", "token")
 	wantToken(t, vault(t, dir), "alice", "token")
+}
+
+// Where the key is lost a new consent brings a new one. What the old one sealed is
+// kept, and an open vault goes on with the new key.
+func TestVaultKeyAnew(t *testing.T) {
+	for name, leave := range map[string]func(path string) error{
+		"missing": os.Remove,
+		"damaged": func(path string) error { return os.WriteFile(path, []byte("x"), 0o600) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			v := vault(t, dir)
+			must(t, v.Save("alice", []byte("token")))
+			must(t, v.Save("bob", []byte("token")))
+			for _, key := range []string{keyName, keyCopyName} {
+				must(t, leave(filepath.Join(dir, key)))
+			}
+			daemon, v := vault(t, dir), vault(t, dir)
+			must(t, v.Save("alice", []byte("new")))
+			if aside := v.NewKey(); len(aside) < 4 {
+				t.Errorf("set aside: %q", aside)
+			}
+			for _, path := range v.NewKey() {
+				if _, err := os.Stat(path); err != nil {
+					t.Error(err)
+				}
+			}
+			wantToken(t, daemon, "alice", "new")
+			wantToken(t, vault(t, dir), "alice", "new")
+			if _, err := daemon.Load("bob"); !errors.Is(err, fs.ErrNotExist) {
+				t.Errorf("Load = %v", err)
+			}
+			if did, err := daemon.Mend(); err != nil || len(did) > 0 {
+				t.Errorf("Mend = %q, %v", did, err)
+			}
+			if len(daemon.NewKey()) > 0 {
+				t.Error("the other vault says that it made the key")
+			}
+		})
+	}
 }
 
 func TestVaultOfANewerVersion(t *testing.T) {

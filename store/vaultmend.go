@@ -158,6 +158,10 @@ func (v *Vault) mendLocked(path string, twice bool) (did string, err error) {
 
 // mendKey writes a copy of the key again that was deleted or damaged.
 func (v *Vault) mendKey() (did []string, err error) {
+	if _, err := v.cipher(); err != nil {
+		return nil, fmt.Errorf("%w: every library is held; bring it back with its backup: digime-sync state restore FILE --force; "+
+			"or have the consents given again: digime-sync authorize LIBRARY", err)
+	}
 	var errs []error
 	for _, name := range []string{keyName, keyCopyName} {
 		path := filepath.Join(filepath.Dir(v.dir), name)

@@ -118,6 +118,7 @@ func (a *app) conclude(c *consent, ans decision, asked digime.Authorization) (pa
 	case err != nil:
 		return pageFailed, failure(exitError, "ask again: "+again, "consent for library %s was given, but is lost: %w", c.library, err)
 	}
+	a.sayNewKey(c.vault)
 	fmt.Fprintf(a.out, "consent for library %s saved; access until %s, consent until %s\n", tokenName(c.token), day(tok.Access), day(tok.Refresh))
 	return pageSaved, nil
 }

@@ -161,6 +161,8 @@ func explain(err error) *cliError {
 		return &cliError{err: err, hint: usage.Hint, code: exitError}
 	case errors.Is(err, store.ErrNewer):
 		return &cliError{err: err, hint: "install that version again; the way back: rename state.db, and the copy kept before its upgrade (state.db.v…) to state.db", code: exitConfig}
+	case errors.Is(err, store.ErrKeyLost):
+		return &cliError{err: err, hint: engine.KeyLostHint, code: exitHeld}
 	case errors.Is(err, os.ErrPermission):
 		return &cliError{err: err, hint: "run it as the user the service runs as, or as an administrator", code: exitError}
 	default:

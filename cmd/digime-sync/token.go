@@ -105,11 +105,24 @@ func (a *app) importToken(args []string, otherPerson bool) error {
 	if err := v.Save(library, data); err != nil {
 		return fmt.Errorf("save token: %w", err)
 	}
+	a.sayNewKey(v)
 	fmt.Fprintf(a.out, "token of library %s imported; access until %s, consent until %s\n", library, day(tok.Access), day(tok.Refresh))
 	if time.Now().After(time.Unix(tok.Refresh.Expiry, 0)) {
 		return failure(exitHeld, engine.ConsentHint(library), "this token's consent has already ended")
 	}
 	return nil
+}
+
+// sayNewKey says that a consent was sealed with a new key, since the old one is lost.
+func (a *app) sayNewKey(v *store.Vault) {
+	aside := v.NewKey()
+	if len(aside) == 0 {
+		return
+	}
+	fmt.Fprintln(a.err, "the key that the earlier consents were sealed with is lost: a new key was made; every other library needs a new consent, too")
+	for _, name := range aside {
+		fmt.Fprintf(a.err, "set aside: %s\n", plain(name))
+	}
 }
 
 // checkOwner refuses a token by which files would go to the wrong person: one
@@ -261,6 +274,9 @@ func (a *app) listTokens(asJSON bool) error {
 		err = a.printJSON(list)
 	} else {
 		a.printTokens(list)
+	}
+	if errors.Is(v.Ready(), store.ErrKeyLost) && err == nil {
+		return failure(exitHeld, engine.KeyLostHint, "%w", store.ErrKeyLost)
 	}
 	if damage != nil && err == nil {
 		return failure(exitHeld, "digime-sync state restore, of a backup; or let the person consent again: digime-sync authorize LIBRARY", "%w", damage)

@@ -175,9 +175,11 @@ func (p *push) tokenFailed(ctx context.Context, err error) {
 			p.holdFile(f, err.Error(), "correct account_reference of the folder's provider:, or give its account_id")
 			return
 		case !errors.Is(err, errNoToken):
-			reason, until = "the token of this library cannot be used: "+err.Error(), time.Now().Add(laneRetry)
+			reason, until = "the token of this library cannot be used: "+tokenFault(err), time.Now().Add(laneRetry)
 		}
-		p.holdLane(f, consentHold(f.Library, reason), until)
+		hold := consentHold(f.Library, reason)
+		hold.Hint = tokenHint(err, f.Library)
+		p.holdLane(f, hold, until)
 	}
 }
 

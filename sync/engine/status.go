@@ -261,7 +261,7 @@ func TokenStatus(v *store.Vault, library string) LibraryStatus {
 		l.State, l.Reason, l.Hint = "none", errNoToken.Error(), ConsentHint(library)
 		return l
 	case err != nil:
-		l.State, l.Reason, l.Hint = "damaged", err.Error(), ConsentHint(library)
+		l.State, l.Reason, l.Hint = "damaged", tokenFault(err), tokenHint(err, library)
 		return l
 	}
 	l.AccessExpires, l.RefreshExpires = expiry(tok.Access), expiry(tok.Refresh)
@@ -273,6 +273,28 @@ func TokenStatus(v *store.Vault, library string) LibraryStatus {
 		l.State, l.Reason, l.Hint = "expired", "the consent has ended: the refresh token has expired", ConsentHint(library)
 	}
 	return l
+}
+
+// KeyLostHint is what to type where the key is lost that the consents were sealed with.
+const KeyLostHint = "digime-sync state restore FILE --force   (a backup has the key; stop the service before), or digime-sync authorize LIBRARY"
+
+// tokenFault says in plain words why a token cannot be used.
+func tokenFault(err error) string {
+	var damaged *store.DamagedError
+	switch {
+	case errors.Is(err, store.ErrKeyLost):
+		return store.ErrKeyLost.Error()
+	case errors.As(err, &damaged):
+		return "no copy of its token is whole: " + damaged.Path + " is damaged"
+	}
+	return err.Error()
+}
+
+func tokenHint(err error, library string) string {
+	if errors.Is(err, store.ErrKeyLost) {
+		return "digime-sync state restore FILE --force   (a backup has the key; stop the service before), or " + ConsentHint(library)
+	}
+	return ConsentHint(library)
 }
 
 func expiry(p digime.TokenPart) *time.Time {
