@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 	"time"
@@ -24,7 +25,7 @@ const (
 
 // finding is the outcome of one check, as `check --json` prints it.
 type finding struct {
-	Check   string `json:"check"` // user, configuration, setting, fleet, state, service, folder, library, api or clock
+	Check   string `json:"check"` // user, policy, configuration, setting, fleet, state, service, folder, library, api or clock
 	Subject string `json:"subject"`
 	State   string `json:"state"`
 	Message string `json:"message"`
@@ -62,6 +63,9 @@ func (a *app) check(offline, asJSON bool) error {
 	service := a.checkService() // the service manager may want root
 	list := checkAsOwner(stateDirOf(a.config()))
 	cfg, err := LoadConfig(a.config())
+	if offline && errors.Is(err, errRootsService) {
+		cfg, list, err = a.withoutPolicy(list, err)
+	}
 	if err != nil {
 		return a.checkedConfig(list, err, asJSON)
 	}
@@ -83,6 +87,20 @@ func (a *app) check(offline, asJSON bool) error {
 		list = append(list, checkAPI(cfg)...)
 	}
 	return a.found(list, asJSON)
+}
+
+// withoutPolicy reads a configuration that somebody has named, and who may not
+// read the policy: looking at it does no harm. Otherwise closed, the error, stays.
+func (a *app) withoutPolicy(list []finding, closed error) (*Config, []finding, error) {
+	if a.config() == DefaultConfigPath() {
+		return nil, list, closed
+	}
+	cfg, err := loadAlone(a.config())
+	if errors.Is(err, fs.ErrPermission) {
+		return nil, list, closed
+	}
+	return cfg, append(list, finding{Check: "policy", Subject: "this machine", State: checkWarn, Hint: "sudo digime-sync check",
+		Message: "you cannot read its managed policy: the file is checked alone, without policy, conf.d and fleet"}), err
 }
 
 // checkedConfig reports a configuration that cannot be run: as JSON too, for

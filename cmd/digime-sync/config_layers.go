@@ -161,9 +161,12 @@ func (l *configLoader) waiting(cfg *Config, path string, layers []*layer, why st
 }
 
 // localLayers are those of the machine itself: config.yaml with conf.d, and the
-// policy. The error is why config.yaml cannot be read; it may be missing where
-// a policy stands in for it.
+// policy. The error is why config.yaml or the policy cannot be read; config.yaml
+// may be missing where a policy stands in for it.
 func localLayers(path string) (local, policy []*layer, err error) {
+	if err := policyClosed(); err != nil {
+		return nil, nil, err
+	}
 	policy = policyLayers()
 	main := &layer{kind: layerMain}
 	main.data, err = os.ReadFile(path)

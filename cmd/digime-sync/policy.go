@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"maps"
 	"reflect"
@@ -34,6 +35,9 @@ import (
 // names (numbers by their size), as the list element of ADMX writes them.
 // Entries of folders have numbers as names. The property list has the same
 // groups and keys, folders as an array.
+
+// errRootsService is why a user who may not read the policy gets no configuration.
+var errRootsService = errors.New("this machine's service is root's")
 
 // putDotted puts a value into a tree of groups, at the path its name is.
 func putDotted(tree map[string]any, name string, value any) {

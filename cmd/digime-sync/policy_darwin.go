@@ -24,3 +24,6 @@ func policyLayers() []*layer {
 	}
 	return []*layer{plistLayer(policyFile, data)}
 }
+
+// policyClosed says nothing: everybody may read the policy here.
+func policyClosed() error { return nil }

@@ -3,8 +3,12 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
+	"path/filepath"
+	"runtime"
 	"syscall"
 )
 
@@ -35,6 +39,9 @@ func policyLayers() []*layer {
 // untrusted says why a file or folder is not root's word, or "".
 func untrusted(path string) string {
 	info, err := os.Lstat(path)
+	if errors.Is(err, fs.ErrPermission) {
+		return "" // that it cannot be read is said already
+	}
 	if err != nil {
 		return unreadable(err).Text
 	}
@@ -48,6 +55,28 @@ func untrusted(path string) string {
 		return fmt.Sprintf("the policy is not believed: others than root can write it (mode %04o)", info.Mode().Perm())
 	}
 	return ""
+}
+
+// policyClosed says that the policy, if there is one, is kept from this user, who
+// is neither root nor the service: without it, nobody knows what holds here.
+func policyClosed() error {
+	if config, _ := systemPaths(runtime.GOOS, true, os.Getenv); DefaultConfigPath() == config {
+		return nil // to the service it is a fault like others (policyLayers)
+	}
+	_, err := os.ReadDir(policyDir)
+	files, _ := filepath.Glob(filepath.Join(policyDir, "*.yaml")) // the pattern is a good one
+	for _, path := range files {
+		f, openErr := os.Open(path)
+		if openErr == nil {
+			openErr = f.Close()
+		}
+		err = errors.Join(err, openErr)
+	}
+	if !errors.Is(err, fs.ErrPermission) {
+		return nil
+	}
+	return failure(exitConfig, "sudo digime-sync …; a configuration of your own can only be looked at: digime-sync check --offline --config FILE",
+		"%w: you cannot read %s", errRootsService, policyDir)
 }
 
 // policyStamp tells one state of the policy from another. Whether it is believed

@@ -4,6 +4,7 @@ package main
 
 import (
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -82,4 +83,43 @@ func TestPolicyIsNotBelieved(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A user whom the policy is kept from is told whose the service is, and not that
+// a file without faults has some.
+func TestPolicyKeptFromUser(t *testing.T) {
+	cmd, dir := asNobody(t)
+	program := filepath.Join(dir, "digime-sync")
+	must(t, os.Rename(cmd.Path, program))
+	etc, own := filepath.Join(dir, "etc"), filepath.Join(dir, "my.yaml")
+	must(t, os.MkdirAll(filepath.Join(etc, "policy.d"), 0o755))
+	must(t, os.WriteFile(filepath.Join(etc, "policy.d", "10.yaml"), []byte("log: {level: error}\n"), 0o640))
+	must(t, os.WriteFile(filepath.Join(dir, "w.key"), []byte(testKeyPEM()), 0o600))
+	must(t, os.Chown(filepath.Join(dir, "w.key"), 65534, 65534))
+	must(t, os.WriteFile(own, []byte(minimal+"state_dir: state\n"), 0o644))
+	run := func(code int, want string, args ...string) {
+		t.Helper()
+		c := exec.Command(program, args...)
+		c.Dir, c.SysProcAttr = dir, cmd.SysProcAttr
+		c.Env = []string{"HOME=" + dir, "PATH=" + os.Getenv("PATH"), "DIGIME_SYNC_TEST_POLICY=" + filepath.Join(etc, "policy.d")}
+		said, _ := c.CombinedOutput() // its exit code is what counts
+		if c.ProcessState.ExitCode() != code || !strings.Contains(string(said), want) {
+			t.Errorf("%v: exit code %d, want %d and %q\n%s", args, c.ProcessState.ExitCode(), code, want, said)
+		}
+		for _, untrue := range []string{"application_id", "not believed", "chown root"} {
+			if strings.Contains(string(said), untrue) {
+				t.Errorf("%v: it says %q\n%s", args, untrue, said)
+			}
+		}
+	}
+	for _, mode := range []os.FileMode{0o755, 0o750} { // the file is closed, then the folder too
+		must(t, os.Chmod(etc, mode))
+		for _, command := range []string{"status", "check", "run", "reload"} {
+			run(exitConfig, "error: this machine's service is root's: you cannot read "+etc, command)
+			run(exitConfig, "hint: sudo digime-sync …", command, "--config", own)
+		}
+		run(exitConfig, "this machine's service is root's", "check", "--offline")
+		run(exitDone, "you cannot read its managed policy: the file is checked alone", "check", "--offline", "--config", own)
+	}
+	run(exitConfig, "this machine's service is root's", "check", "--offline", "--config", filepath.Join(etc, "config.yaml"))
 }

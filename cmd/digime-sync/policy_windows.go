@@ -97,3 +97,6 @@ func policyStamp() (stamp string) {
 	}
 	return stamp
 }
+
+// policyClosed says nothing: everybody may read the policy here.
+func policyClosed() error { return nil }
