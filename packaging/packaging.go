@@ -22,6 +22,18 @@ const MacLabel = "me.digi.digime-sync"
 //go:embed linux/digime-sync.service
 var Unit string
 
+// ConfigureUnit is the systemd unit that opens to the service what its
+// configuration names; PathUnit starts it when the configuration has changed.
+// Both are complete.
+//
+//go:embed linux/digime-sync-configure.service
+var ConfigureUnit string
+
+// PathUnit starts ConfigureUnit.
+//
+//go:embed linux/digime-sync-configure.path
+var PathUnit string
+
 // Plist is the launchd plist, complete and to be used as it is.
 //
 //go:embed macos/me.digi.digime-sync.plist

@@ -43,6 +43,22 @@ func (a *app) serviceCommand() *cobra.Command {
 			return do(ctx)
 		}}
 	}
+	var follow bool
+	configure := change("configure", "Open to the service the folders the configuration names",
+		"configure writes, under systemd, what of the file system the service may write to: the folders, state folder\n"+
+			"and keys the configuration names, also those below /home. Run it when folders were added, then restart the\n"+
+			"service. digime-sync-configure.path, which comes with the service, has it done by itself. Elsewhere there is\n"+
+			"nothing to do.", func(ctx context.Context) error {
+			config, err := a.installedConfig(ctx)
+			switch {
+			case err != nil:
+				return err
+			case follow:
+				return a.serviceFollow(config)
+			}
+			return a.serviceConfigure(config)
+		})
+	configure.Flags().BoolVar(&follow, "restart", false, "restart the service if it runs and something was opened or shut; for a configuration that root alone can write")
 	cmd.AddCommand(
 		change("install", "Install the service, to start with the machine",
 			"install puts the service in place, with its account and what it may touch, to run this very program with\n"+
@@ -53,16 +69,7 @@ func (a *app) serviceCommand() *cobra.Command {
 		change("start", "Start the service", "", a.serviceStart),
 		change("stop", "Stop the service", "stop waits until the service has stopped, a minute at most.", a.serviceStop),
 		change("restart", "Stop the service and start it again", "", a.serviceRestart),
-		change("configure", "Open to the service the folders the configuration names",
-			"configure writes, under systemd, what of the file system the service may write to: the folders, state folder\n"+
-				"and keys the configuration names, also those below /home. Run it when folders were added, then restart the\n"+
-				"service. Elsewhere there is nothing to do.", func(ctx context.Context) error {
-				config, err := a.installedConfig(ctx)
-				if err != nil {
-					return err
-				}
-				return a.serviceConfigure(config)
-			}),
+		configure,
 		a.serviceStatusCommand())
 	return cmd
 }

@@ -123,7 +123,7 @@ func waitingHint(err error) string {
 	case errors.Is(err, fs.ErrPermission):
 		return "give the state folder, with all in it, to the user the service runs as; nothing need be restarted"
 	case errors.Is(err, syscall.EROFS):
-		return openHint
+		return openHint()
 	}
 	return explain(err).hint
 }
@@ -164,7 +164,7 @@ func (h *heartbeat) folders(folders []engine.FolderStatus, young bool) {
 		}
 		switch shut := shutOut(f); {
 		case shut != "":
-			h.lacks("folder "+f.Path+" "+shut, openHint)
+			h.lacks("folder "+f.Path+" "+shut, openHint())
 		case f.State != "" && f.State != watcher.StateOK: // "": not looked at yet
 			h.lacks("folder "+f.Path+" is "+f.State+because(f.Reason), "digime-sync check")
 		}

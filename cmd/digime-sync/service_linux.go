@@ -73,6 +73,9 @@ func installService(ctx context.Context, exe, config string) (outcome string, er
 	if err := makeAccount(ctx, &undo); err != nil {
 		return "", err
 	}
+	if err := putConfigureUnits(exe, config, &undo); err != nil {
+		return "", err
+	}
 	before, err := os.ReadFile(unitFile)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -128,6 +131,9 @@ func removeService(ctx context.Context) error {
 	if err := bounded(ctx, "remove unit", s.Uninstall); err != nil {
 		return err
 	}
+	if err := removeConfigureUnits(ctx); err != nil {
+		return err
+	}
 	// Only what we have made; an administrator's own drop-ins stay.
 	if err := os.Remove(dropInFile); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("remove drop-in: %w", err)
@@ -139,6 +145,7 @@ func removeService(ctx context.Context) error {
 
 func startService(ctx context.Context) error {
 	_ = systemctl(ctx, "reset-failed") // else a start may be refused for the failures before
+	startFollowing(ctx)
 	err := command(ctx, "systemctl", "start", unitName)
 	if err != nil {
 		return failure(exitError, "digime-sync service status; journalctl -u digime-sync -n 20", "start service: %w", err)

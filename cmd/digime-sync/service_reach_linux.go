@@ -17,19 +17,24 @@ type footprint struct {
 	write       []string // folders that are written to
 	read        []string // files and folders that are read
 	credentials []string // names below credentialsDir
+	refused     []string // what the fleet names and is not opened for it
 }
 
-// roughConfig reads what a configuration says, however little of it can be run.
-// The error is a *ConfigError when it cannot be read, or is not YAML.
-func roughConfig(path string, env func(string) (string, bool)) (*Config, error) {
+// roughConfig reads what a configuration says, however little of it can be run,
+// with the fleet's layer or without it. Of that only what config_key vouches for
+// and what is for this machine is believed: the service's user can write where it
+// is kept. The error is a *ConfigError when it cannot be read, or is not YAML.
+func roughConfig(path string, withFleet bool, env func(string) (string, bool)) (*Config, error) {
 	local, policy, err := localLayers(path)
 	if err != nil {
 		return nil, &ConfigError{Path: path, Faults: []ConfigFault{unreadable(err)}, err: err}
 	}
 	known := newConfigLoader(filepath.Dir(path), env).read(slices.Concat(local, policy))
 	var fleet []fleetFile
-	if known.ConfigURL != "" { // without what was last taken, the machine's own still holds
+	if withFleet && known.ConfigURL != "" { // without what was last taken, the machine's own still holds
 		fleet, _ = goodFleet(cmp.Or(known.StateDir, defaultStateDir()), known.ConfigKey)
+		host, _ := hostName()
+		fleet = slices.DeleteFunc(fleet, func(f fleetFile) bool { return f.Name != fleetCommon && f.Name != host+".yaml" })
 	}
 	layers := slices.Concat(local, fleetLayers(fleet), policy)
 	l := newConfigLoader(filepath.Dir(path), env)
@@ -44,7 +49,21 @@ func roughConfig(path string, env func(string) (string, bool)) (*Config, error) 
 // can be run as it is: keys that cannot be read yet do not matter here. The
 // error is a *ConfigError when it cannot be read, or is not YAML.
 func reachOf(config string) (footprint, error) {
-	cfg, err := roughConfig(config, func(name string) (string, bool) {
+	all, err := reachWith(config, true)
+	if err != nil {
+		return footprint{}, err
+	}
+	own, err := reachWith(config, false)
+	if err != nil {
+		return footprint{}, err
+	}
+	all.refuse(own, realPath)
+	return all, nil
+}
+
+// reachWith is reachOf before anything is refused.
+func reachWith(config string, withFleet bool) (footprint, error) {
+	cfg, err := roughConfig(config, withFleet, func(name string) (string, bool) {
 		if name == "CREDENTIALS_DIRECTORY" {
 			return credentialsDir, true
 		}
@@ -58,14 +77,14 @@ func reachOf(config string) (footprint, error) {
 	}
 	r := footprint{config: config, read: []string{filepath.Dir(config), cfg.API.CAFile}}
 	for _, f := range cfg.Folders {
-		r.write = append(r.write, f.Path)
+		r.write = append(r.write, filepath.Clean(f.Path))
 	}
 	if state := cmp.Or(cfg.StateDir, defaultStateDir()); state != defaultStateDir() {
 		r.write = append(r.write, state)
 	}
 	for _, place := range []string{cfg.ConfigURL, cfg.ReportTo} {
 		if place = strings.TrimPrefix(place, "file://"); filepath.IsAbs(place) { // the others are URLs
-			r.write = append(r.write, place)
+			r.write = append(r.write, filepath.Clean(place))
 		}
 	}
 	if cfg.EnrolmentFile != "" {

@@ -99,7 +99,7 @@ func (a *app) serviceState() (serviceStatus, error) {
 	}
 	s := combine(now, h, err)
 	if config, err := a.installedConfig(ctx); err == nil && s.State != stateNotInstalled {
-		s.add(unopened(config), openHint)
+		s.add(unopened(config), openHint())
 	}
 	return s, nil
 }
@@ -220,7 +220,7 @@ func (a *app) checkService() []finding {
 	}
 	f := finding{Check: "service", Subject: serviceName, State: checkOK, Message: "what the configuration names is open to it"}
 	if why := unopened(now.Config); why != "" {
-		f.State, f.Message, f.Hint = checkWarn, why, openHint
+		f.State, f.Message, f.Hint = checkWarn, why, openHint()
 	}
 	return []finding{f}
 }

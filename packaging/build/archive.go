@@ -29,7 +29,9 @@ func (b *build) archives() error {
 		if err != nil {
 			return err
 		}
-		more := []entry{{"digime-sync.service", b.source("linux/digime-sync.service"), 0o644}}
+		more := []entry{{"digime-sync.service", b.source("linux/digime-sync.service"), 0o644},
+			{"digime-sync-configure.service", b.source("linux/digime-sync-configure.service"), 0o644},
+			{"digime-sync-configure.path", b.source("linux/digime-sync-configure.path"), 0o644}}
 		if err := b.archive("linux_"+arch, program, ".tar.gz", more, tarGz); err != nil {
 			return err
 		}

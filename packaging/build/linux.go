@@ -102,6 +102,8 @@ func (b *build) linuxContents(form, arch string) (files.Contents, error) {
 	contents := files.Contents{
 		owned("root", "/usr/bin/digime-sync", program, "", 0o755),
 		owned("root", "/usr/lib/systemd/system/digime-sync.service", b.source("linux/digime-sync.service"), "", 0o644),
+		owned("root", "/usr/lib/systemd/system/digime-sync-configure.service", b.source("linux/digime-sync-configure.service"), "", 0o644),
+		owned("root", "/usr/lib/systemd/system/digime-sync-configure.path", b.source("linux/digime-sync-configure.path"), "", 0o644),
 		owned("root", "/etc/digime-sync", "", files.TypeDir, 0o750),
 		owned("root", "/etc/digime-sync/conf.d", "", files.TypeDir, 0o750),
 		owned("root", "/etc/digime-sync/policy.d", "", files.TypeDir, 0o750),
