@@ -101,45 +101,75 @@ func (w *wire) acked() int64 {
 	return conn.written.Load() - sendQueue(conn.Conn)
 }
 
-// watchdog breaks a request off when nothing moves for the time of its stall,
-// or of two where it must be found out from the system's buffers.
+// watchEvery is how often a watchdog looks by itself whether anything moves.
+const watchEvery = 2 * time.Second
+
+// watchdog breaks a request off when nothing moves for the time of its stall.
 type watchdog struct {
-	stall  time.Duration
 	acked  func() int64
 	cancel context.CancelCauseFunc
 
 	mu    sync.Mutex // guards the rest
-	seen  int64      // of acked, at the last kick or look
+	stall time.Duration
+	seen  int64     // of acked, at the last kick or look
+	last  time.Time // when something moved
+	moved func()    // told of it; may be nil
 	timer *time.Timer
 }
 
 func newWatchdog(ctx context.Context, stall time.Duration, acked func() int64) (context.Context, *watchdog) {
 	ctx, cancel := context.WithCancelCause(ctx)
-	d := &watchdog{stall: stall, acked: acked, cancel: cancel}
+	d := &watchdog{stall: stall, acked: acked, cancel: cancel, last: time.Now()}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.timer = time.AfterFunc(stall, d.look)
+	d.timer = time.AfterFunc(min(stall, watchEvery), d.look)
 	return ctx, d
+}
+
+// tell has moved called at each progress.
+func (d *watchdog) tell(moved func()) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.moved = moved
+}
+
+// hurry makes the stall shorter, if it is longer than that.
+func (d *watchdog) hurry(stall time.Duration) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.stall = min(d.stall, stall)
+	d.seen = d.acked()
+	d.progress()
 }
 
 func (d *watchdog) kick() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.seen = d.acked()
-	d.timer.Reset(d.stall)
+	d.progress()
 }
 
-// look bites unless the network has moved.
+func (d *watchdog) progress() {
+	d.last = time.Now()
+	if d.moved != nil {
+		d.moved()
+	}
+}
+
+// look bites when neither the request nor the network has moved.
 func (d *watchdog) look() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	now := d.acked()
-	if now == d.seen {
+	if now := d.acked(); now != d.seen {
+		d.seen = now
+		d.progress()
+	}
+	left := d.stall - time.Since(d.last)
+	if left <= 0 {
 		d.cancel(errStalled)
 		return
 	}
-	d.seen = now
-	d.timer.Reset(d.stall)
+	d.timer.Reset(min(left, watchEvery))
 }
 
 func (d *watchdog) stop() {

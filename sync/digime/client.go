@@ -46,6 +46,9 @@ const (
 	dialTimeout  = 15 * time.Second
 	idleTimeout  = 60 * time.Second
 	defaultStall = 5 * time.Minute
+	// answerStall is how long the answer is waited for when all of a file has
+	// left: nothing is slow any more then but the service.
+	answerStall = 90 * time.Second
 	// expectTimeout is how long a big body waits for the server's leave to send
 	// it; servers that do not know the header just stay silent.
 	expectTimeout = time.Second
@@ -63,7 +66,7 @@ type Options struct {
 	Proxy         string        // URL of the proxy; "" takes the environment's (HTTPS_PROXY, NO_PROXY)
 	CA            []byte        // PEM certificates that are trusted besides the system's
 	UserAgent     string        // "" is digime-sync
-	Stall         time.Duration // without any progress for this long a push is broken off; 0 is 5 minutes
+	Stall         time.Duration // without any progress for this long a push is broken off; 0 is 5 minutes, and 90 s at most once all of it has left
 	Log           *slog.Logger  // nil is silent; no token, key or file content is ever logged
 }
 

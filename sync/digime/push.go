@@ -33,6 +33,9 @@ type Upload struct {
 	// all of the file was found to be what was hashed. Its error breaks the push
 	// off. nil does nothing.
 	Release func() error
+	// Moved is called at each progress on the network, or some seconds after it,
+	// from any goroutine. nil does nothing.
+	Moved func()
 }
 
 // Push sends a file to the library that the access token opens, in one attempt.
@@ -104,6 +107,7 @@ func (p *pushing) attempt(caller context.Context, expect bool) error {
 	var w wire
 	ctx, dog := newWatchdog(caller, p.c.stall, w.acked)
 	defer dog.stop()
+	dog.tell(p.upload.Moved)
 	b := newBody(ctx, src, p.upload, p.release, dog.kick, w.mark)
 	b.enclose(parcel.envelope)
 	defer b.stop()
@@ -118,7 +122,7 @@ func (p *pushing) attempt(caller context.Context, expect bool) error {
 	trace.GotFirstResponseByte = b.answering
 	trace.Got1xxResponse = interims(b)
 	written := make(chan struct{})
-	whole := sync.OnceFunc(func() { close(written) })
+	whole := sync.OnceFunc(func() { dog.hurry(answerStall + sendBuffer*time.Millisecond); close(written) })
 	trace.WroteRequest = func(info httptrace.WroteRequestInfo) {
 		if info.Err == nil {
 			whole()

@@ -119,7 +119,7 @@ func TestHeldLaneWaitsForAnotherToken(t *testing.T) {
 	if err != nil || !ok || f.State != store.Held {
 		t.Fatalf("%+v, %v", f, err)
 	}
-	o := r.engine.carry(t.Context(), f)
+	o := r.engine.carry(t.Context(), f, func() {})
 	stamp, err := r.vault.Changed("alice")
 	if err != nil || o.hold == nil || o.stamp != stamp {
 		t.Errorf("%+v, stamp %q, %v", o, stamp, err)

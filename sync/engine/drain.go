@@ -58,6 +58,8 @@ type drainer struct {
 	order   []string // of the lanes, for taking turns
 	turn    int
 	running int
+	silent  int             // of those that run
+	heard   time.Time       // when a push was last answered
 	away    map[string]bool // folders that are missing: their files are passed over
 	looked  time.Time
 	done    chan outcome
@@ -107,7 +109,7 @@ func (e *Engine) tryHeldFiles() error {
 func (d *drainer) lane(name string) *lane {
 	l := d.lanes[name]
 	if l == nil {
-		l = &lane{name: name, running: map[string]bool{}}
+		l = &lane{name: name, running: map[string]*flight{}}
 		d.lanes[name] = l
 		d.order = append(d.order, name)
 	}
@@ -118,8 +120,9 @@ func (d *drainer) lane(name string) *lane {
 // that a lane with 10,000 files does not starve one with a single file.
 func (d *drainer) fill(ctx context.Context, now time.Time) error {
 	d.probe(ctx, now)
+	d.notice(now)
 	idle := 0
-	for d.engine.host.room(d.running, now) && idle < len(d.order) && ctx.Err() == nil {
+	for d.room(now) && idle < len(d.order) && ctx.Err() == nil {
 		d.turn = (d.turn + 1) % len(d.order)
 		l := d.lanes[d.order[d.turn]]
 		started, err := d.start(ctx, l, now)
@@ -137,11 +140,11 @@ func (d *drainer) fill(ctx context.Context, now time.Time) error {
 
 // start pushes the lane's next file if one is due and the lane may.
 func (d *drainer) start(ctx context.Context, l *lane, now time.Time) (bool, error) {
-	if !l.ready(now) || d.engine.paused(l.name) {
+	if !l.ready(now) || d.silent >= silentInAll/2 && l.silent() > 0 || d.engine.paused(l.name) {
 		return false, nil
 	}
 	f, due, ok, err := d.engine.Store.Next(l.name, now, func(path string) bool {
-		return l.running[path] || d.only != nil && !d.only[path] || len(d.away) > 0 && d.isAway(path)
+		return l.running[path] != nil || d.only != nil && !d.only[path] || len(d.away) > 0 && d.isAway(path)
 	})
 	if err != nil {
 		return false, fmt.Errorf("read queue: %w", err)
@@ -150,11 +153,12 @@ func (d *drainer) start(ctx context.Context, l *lane, now time.Time) (bool, erro
 	if !ok || due.After(now) {
 		return false, nil
 	}
-	l.running[f.Path] = true
+	fl := &flight{began: now}
+	l.running[f.Path] = fl
 	d.running++
 	round := d.engine.host.trust()
 	go func() {
-		o := d.engine.carry(ctx, f)
+		o := d.engine.carry(ctx, f, fl.move)
 		o.round = round
 		d.done <- o
 	}()
@@ -223,7 +227,7 @@ func (d *drainer) sleep(now time.Time) time.Duration {
 	if at := d.engine.host.wait(); !at.IsZero() && at.Before(wake) {
 		wake = at
 	}
-	if !d.engine.host.room(d.running, now) {
+	if !d.room(now) {
 		return wake.Sub(now) // an outcome or a look comes before the lanes matter
 	}
 	for _, l := range d.lanes {
@@ -284,6 +288,7 @@ func (d *drainer) learn(o outcome, now time.Time) error {
 			e.host.hinted(now)
 		}
 	case o.answers || o.reached:
+		d.heard = now
 		e.host.answered(now)
 	}
 	switch {

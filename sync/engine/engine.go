@@ -142,8 +142,9 @@ type Engine struct {
 	answers atomic.Int32 // of the service, that are held on to until they can be recorded
 	round   atomic.Int64 // when the main loop last went round, Unix nanoseconds
 
-	hangAfter time.Duration // how long a folder may take to answer
-	leave     chan struct{} // closed when Run is to end
+	hangAfter   time.Duration // how long a folder may take to answer
+	silentAfter time.Duration // how long nothing may move in a push that keeps its place
+	leave       chan struct{} // closed when Run is to end
 
 	mounts map[string]bool // the folders that mounts.json names; only sweep's, after New
 
@@ -154,6 +155,7 @@ type Engine struct {
 	refreshed  map[string]time.Time // when each library's token was last renewed, by this process
 	diverted   map[string]string    // folder → where its notes go instead
 	unfinished map[string]string    // path → why its after-action waits
+	silences   silences             // of pushes that are under way
 	trouble    trouble              // what is the matter with the state folder
 }
 
@@ -165,7 +167,7 @@ func New(o Options) *Engine {
 		signal:  make(chan struct{}, 1),
 		pause:   firstPause, asking: firstAsking, host: newHost(),
 		woken: map[string]bool{}, unsaved: map[string]unsaved{}, refreshed: map[string]time.Time{}, diverted: map[string]string{},
-		unfinished: map[string]string{}, hangAfter: hangAfter, leave: make(chan struct{}),
+		unfinished: map[string]string{}, hangAfter: hangAfter, silentAfter: silentAfter, leave: make(chan struct{}),
 	}
 	for i := range o.Folders {
 		e.folders[o.Folders[i].Path] = &o.Folders[i]

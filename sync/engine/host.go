@@ -53,6 +53,14 @@ func (h *host) widened(now time.Time) {
 	h.widen = now.Add(widenEvery)
 }
 
+// slowed lets pushes begin by one again where those that run are silent, and
+// none has been answered: what else is sent might be as much in doubt.
+func (h *host) slowed(now time.Time) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.most, h.widen = 1, now.Add(widenEvery)
+}
+
 // trust is the round that a push beginning now belongs to.
 func (h *host) trust() int {
 	h.mu.Lock()

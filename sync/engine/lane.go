@@ -19,10 +19,10 @@ const (
 // goroutine touches it.
 type lane struct {
 	name     string
-	running  map[string]bool // paths being pushed
-	failures int             // passing failures since the destination last answered
-	paused   time.Time       // nothing starts before
-	next     time.Time       // when its first file is due; zero: look into the store
+	running  map[string]*flight // by path
+	failures int                // passing failures since the destination last answered
+	paused   time.Time          // nothing starts before
+	next     time.Time          // when its first file is due; zero: look into the store
 	empty    bool
 	held     bool   // by the hold recorded in the store
 	stamp    string // the token's, when it was held: another one releases it
@@ -43,13 +43,14 @@ func (l *lane) sayUnread(err error, log *slog.Logger) {
 // ready says whether a push may start now. A lane whose destination failed is
 // tried by one file at a time: the probe, not the queue, finds out that it is
 // back. That is the next file, not the one that failed: a file that fails for
-// its own sake does not stop the others.
+// its own sake does not stop the others. Nor does one that is silent: it leaves
+// its place to another, one at a time, until mostSilent are.
 func (l *lane) ready(now time.Time) bool {
-	most := pushesPerLane
-	if l.failures > 0 {
+	most, silent := pushesPerLane, l.silent()
+	if l.failures > 0 || silent > 0 {
 		most = 1
 	}
-	return !l.held && !l.empty && len(l.running) < most && !now.Before(l.paused) && !now.Before(l.next)
+	return !l.held && !l.empty && len(l.running)-silent < most && silent < mostSilent && !now.Before(l.paused) && !now.Before(l.next)
 }
 
 // wait returns when ready may turn true without anything else happening,

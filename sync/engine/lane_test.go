@@ -25,7 +25,7 @@ func TestBackoffDoublesUpToFiveMinutes(t *testing.T) {
 
 func TestLaneTriesOneFileWhileItsDestinationFails(t *testing.T) {
 	now := time.Now()
-	l := &lane{name: "alice", running: map[string]bool{"a": true, "b": true}}
+	l := &lane{name: "alice", running: flights("a", "b")}
 	if !l.ready(now) {
 		t.Fatal("a lane with two of four pushes is not ready")
 	}
@@ -38,13 +38,13 @@ func TestLaneTriesOneFileWhileItsDestinationFails(t *testing.T) {
 	if l.ready(now) || !l.ready(now.Add(2*firstBackoff)) {
 		t.Error("one file must find out, after the pause")
 	}
-	l.running["c"] = true
+	l.running["c"] = &flight{}
 	l.learn(outcome{path: "c", answers: true}, later)
-	l.running["d"], l.running["e"], l.running["f"] = true, true, true
+	l.running["d"], l.running["e"], l.running["f"] = &flight{}, &flight{}, &flight{}
 	if !l.ready(later) {
 		t.Error("not ready although the destination answers again")
 	}
-	l.running["g"] = true
+	l.running["g"] = &flight{}
 	if l.ready(later) {
 		t.Error("ready for a fifth push")
 	}
@@ -52,7 +52,7 @@ func TestLaneTriesOneFileWhileItsDestinationFails(t *testing.T) {
 
 func TestLaneHonoursRetryAfter(t *testing.T) {
 	now := time.Now()
-	l := &lane{running: map[string]bool{"a": true}}
+	l := &lane{running: flights("a")}
 	l.learn(outcome{path: "a", failed: true, after: now.Add(time.Hour)}, now)
 	if l.ready(now.Add(59*time.Minute)) || !l.ready(now.Add(time.Hour)) {
 		t.Error("Retry-After was not kept")
@@ -64,7 +64,7 @@ func TestLaneHonoursRetryAfter(t *testing.T) {
 
 func TestHeldLaneIsNotReady(t *testing.T) {
 	now := time.Now()
-	l := &lane{running: map[string]bool{"a": true}}
+	l := &lane{running: flights("a")}
 	l.learn(outcome{path: "a", hold: &store.Hold{}}, now)
 	if l.ready(now.Add(24*time.Hour)) || !l.wait().IsZero() {
 		t.Error("a held lane started by itself")
@@ -75,7 +75,7 @@ func TestHeldLaneIsNotReady(t *testing.T) {
 // makes it forget when to try again.
 func TestHoldOutlivesThePushesBesideIt(t *testing.T) {
 	now := time.Now()
-	l := &lane{running: map[string]bool{"a": true, "b": true, "c": true}}
+	l := &lane{running: flights("a", "b", "c")}
 	l.learn(outcome{path: "a", hold: &store.Hold{}, after: now.Add(time.Minute)}, now)
 	l.learn(outcome{path: "b", answers: true}, now)
 	l.learn(outcome{path: "c", failed: true}, now)

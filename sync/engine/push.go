@@ -30,8 +30,9 @@ const (
 var errStopping = errors.New("the service is stopping")
 
 // carry brings one queued file to its next state: steps 6 to 8 of its way.
-// What becomes of it is written down before carry returns.
-func (e *Engine) carry(ctx context.Context, f store.File) outcome {
+// What becomes of it is written down before carry returns; moved is called at
+// each progress on the network.
+func (e *Engine) carry(ctx context.Context, f store.File, moved func()) outcome {
 	o := outcome{path: f.Path, lane: f.Library}
 	folder := e.folders[f.Folder]
 	if folder == nil {
@@ -53,7 +54,7 @@ func (e *Engine) carry(ctx context.Context, f store.File) outcome {
 		o.fault = e.moveLane(f, d)
 		return o
 	}
-	p := &push{engine: e, folder: folder, file: f, desc: d, stop: ctx.Done(), outcome: o}
+	p := &push{engine: e, folder: folder, file: f, desc: d, stop: ctx.Done(), moved: moved, outcome: o}
 	if f.Doubts > 0 && !f.Again && p.settleDoubt(ctx) {
 		return p.outcome
 	}
@@ -144,6 +145,7 @@ type push struct {
 	desc    description
 	postbox digime.PostboxAddress // for PushPostbox
 	stop    <-chan struct{}       // closed when the service stops; nil: nothing was sent by this push
+	moved   func()
 	outcome outcome
 }
 
@@ -224,7 +226,7 @@ func (p *push) attempt(ctx context.Context, access string) (ok bool, err error) 
 		return false, err
 	}
 	e, f := p.engine, p.file
-	upload := digime.Upload{Descriptor: p.desc.descriptor, Size: f.Sig.Size, Open: func() (io.ReadCloser, error) { return e.openPatiently(f.Folder, f.Path) }}
+	upload := digime.Upload{Descriptor: p.desc.descriptor, Size: f.Sig.Size, Moved: p.moved, Open: func() (io.ReadCloser, error) { return e.openPatiently(f.Folder, f.Path) }}
 	if _, err := hex.Decode(upload.SHA256[:], []byte(f.SHA256)); err != nil {
 		return false, fmt.Errorf("record of the file: %w", err)
 	}

@@ -92,6 +92,7 @@ func (e *Engine) Status(prefix string) (Status, error) {
 	for path, why := range e.unfinished {
 		unfinished[path] = why
 	}
+	silent := e.silences
 	e.mu.Unlock()
 	s.Trouble, s.Outage, s.Paused = e.troubled(), e.host.outage(), e.Store.Pauses()
 	if skew, ok := e.Client.Skew(); ok && skew.Abs() > clockTolerance {
@@ -106,7 +107,7 @@ func (e *Engine) Status(prefix string) (Status, error) {
 		if !below(f.Path, prefix) {
 			return nil
 		}
-		f = waitsForHost(f, s.Outage, now)
+		f = waitsForHost(silent.waits(f, now), s.Outage, now)
 		if h, held := holds[f.Library]; held {
 			f = withHold(f, h)
 		}
