@@ -149,6 +149,58 @@ func TestDebUpgradeLeavesItAsItWas(t *testing.T) {
 	same(t, "disabled before the upgrade", enabled, "disabled")
 }
 
+// What is saved with a typo is not the end of a service, neither the first time
+// nor when an upgrade restarts it.
+func TestDebWithABadConfiguration(t *testing.T) {
+	c := bootForPackages(t)
+	c.installDeb(first)
+	c.untilService(soon, "degraded", "nothing is configured yet", 3)
+	waits := c.mainPID()
+	c.write(configFile, "application_id: app\ncontracts: {}\nfolderz: []\n", 0o640)
+	c.untilService(soon, "degraded", "folderz", 3)
+	c.write(configFile, "application_id: app\ncontracts: {}\nfolders: []\n", 0o640)
+	c.untilService(mended, "running", "", 0)
+	same(t, "the process", c.mainPID(), waits)
+
+	c.openClinic()
+	const bad = "/etc/digime-sync/conf.d/z.yaml"
+	c.write(bad, "nonsense: 1\n", 0o644)
+	c.untilService(soon, "degraded", "the one before still holds", 3)
+	c.installDeb(second)
+	c.untilService(soon, "degraded", "it waits: ", 3)
+	c.drop("report.txt", "while it waits")
+	c.run("rm", bad)
+	c.untilService(mended, "running", "", 0)
+	c.delivered("report.txt")
+	same(t, "restarts", c.property("NRestarts"), "0")
+}
+
+// fails makes the service fail for good, whatever it runs.
+func (c *container) fails() {
+	c.t.Helper()
+	const never = "/run/systemd/system/digime-sync.service.d/never.conf"
+	c.write(never, "[Service]\nRestart=no\n", 0o644)
+	c.run("systemctl", "daemon-reload")
+	c.run("systemctl", "kill", "--signal=KILL", "digime-sync")
+	c.eventually(soon, "the service has failed", func() bool { return c.property("ActiveState") == "failed" })
+	c.run("rm", never)
+	c.run("systemctl", "daemon-reload")
+}
+
+// Nobody has stopped what has failed: the upgrade may be what mends it.
+func TestDebUpgradeStartsWhatHasFailed(t *testing.T) {
+	c := bootForPackages(t)
+	c.installDeb(first)
+	c.eventually(soon, "the service is active", c.active)
+	c.fails()
+	c.installDeb(second)
+	c.eventually(soon, "the service is active after the upgrade", c.active)
+	c.fails()
+	c.run("systemctl", "disable", "digime-sync")
+	c.installDeb(third)
+	same(t, "failed and disabled before the upgrade", c.property("ActiveState"), "failed")
+}
+
 func TestDebRemoveReinstallPurge(t *testing.T) {
 	c := bootForPackages(t)
 	c.installDeb(first)

@@ -80,6 +80,19 @@ func TestRPMUpgradeLeavesItAsItWas(t *testing.T) {
 	same(t, "stopped and disabled before the upgrade", c.property("ActiveState"), "inactive")
 }
 
+func TestRPMUpgradeStartsWhatHasFailed(t *testing.T) {
+	c := bootForPackages(t)
+	c.installRPM(first)
+	c.eventually(soon, "the service is active", c.active)
+	c.fails()
+	c.installRPM(second)
+	c.eventually(soon, "the service is active after the upgrade", c.active)
+	c.fails()
+	c.run("systemctl", "disable", "digime-sync")
+	c.installRPM(third)
+	same(t, "failed and disabled before the upgrade", c.property("ActiveState"), "failed")
+}
+
 func TestRPMErase(t *testing.T) {
 	c := bootForPackages(t)
 	c.installRPM(first)

@@ -154,18 +154,18 @@ func TestServiceThatCannotRun(t *testing.T) {
 	c.drop("meanwhile.txt", "by the last good configuration")
 	c.delivered("meanwhile.txt")
 
-	// At the start: exit 78, and no start after that.
-	if out, err := c.try("digime-sync", "service", "restart"); err == nil {
-		t.Errorf("a start with a bad configuration says %q", out)
-	}
-	c.untilService(soon, "failed", "78", 1)
-	same(t, "exit code", c.property("ExecMainStatus"), "78")
-	pause(4 * time.Second) // RestartSec twice
-	same(t, "restarts", c.property("NRestarts"), "0")
-	same(t, "state", c.property("ActiveState"), "failed")
-
-	// Mended, but somebody else has the database: it waits, and says so.
+	// At the start it waits, and goes on when it is mended.
+	c.run("digime-sync", "service", "restart")
+	c.untilService(soon, "degraded", "it waits: "+configFile, 3)
+	waits := c.mainPID()
+	c.drop("later.txt", "while it waits")
 	c.run("cp", "/srv/good.yaml", configFile)
+	c.untilService(mended, "running", "", 0)
+	same(t, "the process", c.mainPID(), waits)
+	c.delivered("later.txt")
+
+	// Somebody else has the database: it waits, and goes on saying so.
+	c.run("digime-sync", "service", "stop")
 	holder := c.command("flock", "/var/lib/digime-sync/state.pid", "sleep", "1000")
 	if err := holder.Start(); err != nil {
 		t.Fatal(err)
@@ -179,9 +179,59 @@ func TestServiceThatCannotRun(t *testing.T) {
 	if text := c.property("StatusText"); !strings.Contains(text, "in use") {
 		t.Errorf("systemctl status says %q", text)
 	}
+	for until := time.Now().Add(3 * lookAgain); time.Now().Before(until); pause(100 * time.Millisecond) {
+		if _, why, _ := c.service(); !strings.Contains(why, "in use") {
+			t.Fatalf("service status gives no reason but %q", why)
+		}
+	}
 	c.run("pkill", "sleep")
 	_ = holder.Wait() // it was ended
 	c.untilService(soon, "running", "", 0)
+	same(t, "restarts", c.property("NRestarts"), "0")
+}
+
+// mended bounds how long a service that waits needs to see what has been mended;
+// it looks each lookAgain.
+const (
+	mended    = 10 * time.Second
+	lookAgain = 2 * time.Second
+)
+
+// Installed and started before anything is configured, and with keys that come
+// or can be read only later: the service lives until all is there.
+func TestServiceWaitsForItsConfiguration(t *testing.T) {
+	c := bootForService(t)
+	c.run("rmdir", "/etc/digime-sync")
+	c.run("digime-sync", "service", "install")
+	c.run("digime-sync", "service", "start")
+	c.untilService(soon, "degraded", "there is no such file", 3)
+	if out, _ := c.try("digime-sync", "service", "status"); !strings.Contains(out, "do:  write the configuration") {
+		t.Errorf("service status says\n%s", out)
+	}
+	waits := c.mainPID()
+	c.write(configFile, "application_id: app\ncontracts: {}\nfolders: []\n", 0o644)
+	c.untilService(mended, "running", "", 0)
+	same(t, "the process", c.mainPID(), waits)
+	c.openClinic()
+	c.drop("first.txt", "configured after it was started")
+	c.delivered("first.txt")
+
+	for what, steps := range map[string][2]string{
+		"not readable": {"chmod 0600 /etc/digime-sync/clinic-write.key && chown root:root /etc/digime-sync/clinic-write.key", "chown digime-sync /etc/digime-sync/clinic-write.key"},
+		"not there":    {"mv /etc/digime-sync/clinic-write.key /srv/", "mv /srv/clinic-write.key /etc/digime-sync/"},
+		"shut":         {"chmod 0600 " + configFile + " && chown root:root " + configFile, "chmod 0644 " + configFile},
+		"deleted":      {"mv " + configFile + " /srv/away.yaml", "mv /srv/away.yaml " + configFile},
+	} {
+		c.sh(steps[0])
+		c.run("digime-sync", "service", "restart")
+		c.untilService(soon, "degraded", "it waits: ", 3)
+		waits = c.mainPID()
+		c.drop(what+".txt", what)
+		c.sh(steps[1])
+		c.untilService(mended, "running", "", 0)
+		c.delivered(what + ".txt")
+		same(t, "the process that waited for what is "+what, c.mainPID(), waits)
+	}
 	same(t, "restarts", c.property("NRestarts"), "0")
 }
 
