@@ -7,11 +7,13 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
 	"sync"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -29,20 +31,28 @@ func listenControl(stateDir string) (net.Listener, error) {
 	if err := removeStale(stateDir, path); err != nil {
 		return nil, fmt.Errorf("listen on %s: %w", path, err)
 	}
+	l, err := listenSocket(stateDir)
+	if err != nil {
+		return nil, fmt.Errorf("listen on %s: %w", path, err)
+	}
+	return &socketListener{current: l, stateDir: stateDir, path: path}, nil
+}
+
+func listenSocket(stateDir string) (*net.UnixListener, error) {
 	var l *net.UnixListener
 	err := withShortPath(stateDir, func(short string) (err error) {
 		l, err = net.ListenUnix("unix", &net.UnixAddr{Name: short, Net: "unix"})
 		return err
 	})
 	if err != nil {
-		return nil, fmt.Errorf("listen on %s: %w", path, err)
+		return nil, err
 	}
 	l.SetUnlinkOnClose(false) // it knows the short path only
 	// Until here the umask decided; whoever came in meanwhile fails in Accept.
-	if err := os.Chmod(path, 0o600); err != nil {
+	if err := os.Chmod(filepath.Join(stateDir, socketName), 0o600); err != nil {
 		return nil, errors.Join(fmt.Errorf("protect control socket: %w", err), l.Close())
 	}
-	return &socketListener{UnixListener: l, path: path}, nil
+	return l, nil
 }
 
 // removeStale makes room for the socket.
@@ -67,18 +77,62 @@ func removeStale(stateDir, path string) error {
 	return os.Remove(path)
 }
 
-// socketListener accepts connections of our own user and of root only.
+// socketCheck is how often it is looked whether the socket is still there.
+const socketCheck = 5 * time.Second
+
+// socketListener accepts connections of our own user and of root only. A socket
+// that somebody deletes is made again.
 type socketListener struct {
-	*net.UnixListener
-	path   string
-	remove sync.Once // a second Close must not remove the next daemon's socket
+	stateDir, path string
+
+	mu      sync.Mutex
+	current *net.UnixListener
+	closed  bool // a second Close must not remove the next daemon's socket
 }
+
+// listener returns the listener, with a deadline for the next look at its socket.
+func (l *socketListener) listener() (*net.UnixListener, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed {
+		return nil, net.ErrClosed
+	}
+	return l.current, l.current.SetDeadline(time.Now().Add(socketCheck))
+}
+
+// mend listens anew where the socket was deleted; where that cannot be done it
+// is tried again at the next look.
+func (l *socketListener) mend() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if _, err := os.Lstat(l.path); l.closed || !errors.Is(err, fs.ErrNotExist) {
+		return
+	}
+	next, err := listenSocket(l.stateDir)
+	if err != nil {
+		return
+	}
+	_ = l.current.Close() // nobody can reach it any more
+	l.current = next
+	slog.Warn("the control socket was deleted while the service ran; it was made again", "path", l.path)
+}
+
+// Addr is the socket's.
+func (l *socketListener) Addr() net.Addr { return &net.UnixAddr{Name: l.path, Net: "unix"} }
 
 // Accept waits for the next connection; whoever else comes is turned away. The
 // socket's mode keeps others out already: this holds if the mode is changed.
 func (l *socketListener) Accept() (net.Conn, error) {
 	for {
-		conn, err := l.AcceptUnix()
+		current, err := l.listener()
+		if err != nil {
+			return nil, err
+		}
+		conn, err := current.AcceptUnix()
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			l.mend()
+			continue
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -91,12 +145,17 @@ func (l *socketListener) Accept() (net.Conn, error) {
 
 // Close removes the socket, then stops Accept.
 func (l *socketListener) Close() error {
-	var err error
-	l.remove.Do(func() { err = os.Remove(l.path) })
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed {
+		return net.ErrClosed
+	}
+	l.closed = true
+	err := os.Remove(l.path)
 	if errors.Is(err, fs.ErrNotExist) {
 		err = nil
 	}
-	return errors.Join(err, l.UnixListener.Close())
+	return errors.Join(err, l.current.Close())
 }
 
 // dialControl connects to the running daemon. Errors: errNoDaemon when there is

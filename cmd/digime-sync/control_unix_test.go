@@ -3,6 +3,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"io"
 	"io/fs"
@@ -10,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -172,5 +174,36 @@ func TestControlRefusesAnotherUsersDaemon(t *testing.T) {
 	}
 	if got, err := askControl(t.Context(), controlClient(t, dir), "/root"); err != nil || got != "/root" {
 		t.Errorf("root asks the daemon of another account: %q, %v", got, err)
+	}
+}
+
+// A socket that somebody deletes, with its folder, comes back once the folder does.
+func TestControlSocketComesBack(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "state")
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	client := controlHTTP(t, dir, http.HandlerFunc(echoPath))
+	if err := os.RemoveAll(dir); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 4*socketCheck)
+	defer cancel()
+	for {
+		got, err := askControl(ctx, client, "/back")
+		if err == nil && got == "/back" {
+			break
+		}
+		if ctx.Err() != nil {
+			t.Fatalf("it does not answer: %v", err)
+		}
+		runtime.Gosched() // it is looked at every socketCheck
+	}
+	info, err := os.Lstat(filepath.Join(dir, socketName))
+	if err != nil || info.Mode() != fs.ModeSocket|0o600 {
+		t.Errorf("the socket: %v, %v", info, err)
 	}
 }
