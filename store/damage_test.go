@@ -103,27 +103,26 @@ func leftMapped(t *testing.T) string {
 	return dir
 }
 
-// Damage that happens while the store is open, or that the quick check does not
-// see, is an error and has the next Open rebuild.
+// Damage that happens while the store is open is an error, and has the next Open
+// rebuild.
 func TestDamageFoundWhileRunning(t *testing.T) {
 	master := t.TempDir()
 	files := fill(t, master, 200)
 	db := usedPages(t, filepath.Join(master, dbName))
 	audit, err := os.ReadFile(filepath.Join(master, auditName))
 	must(t, err)
-	clean, err := os.ReadFile(filepath.Join(master, cleanName))
-	must(t, err)
 	found := 0
 	for seed := range uint64(40) {
 		rng := rand.New(rand.NewPCG(seed, 2))
 		dir := leftMapped(t)
-		must(t, os.WriteFile(filepath.Join(dir, dbName), hurt(rng, db), 0o600))
+		must(t, os.WriteFile(filepath.Join(dir, dbName), db, 0o600))
 		must(t, os.WriteFile(filepath.Join(dir, auditName), audit, 0o600))
-		must(t, os.WriteFile(filepath.Join(dir, cleanName), clean, 0o600)) // so only the first pages are checked
 		s, err := Open(dir, nil)
 		if err != nil {
 			t.Fatalf("seed %d: %v", seed, err)
 		}
+		_, err = s.file.WriteAt(hurt(rng, db), 0)
+		must(t, err)
 		err = errors.Join(s.Files("", func(File) error { return nil }), deliver(s, file("/in/new", "alice", "new")), s.Close())
 		damaged := new(DamagedError)
 		if err != nil && !errors.As(err, &damaged) {
@@ -268,4 +267,28 @@ func TestImageAgreesWithBolt(t *testing.T) {
 			return nil
 		})
 	}))
+}
+
+// Damage that came after a clean close is found, and mended, by the same start.
+func TestDamageAfterACleanClose(t *testing.T) {
+	for seed := range uint64(20) {
+		dir := t.TempDir()
+		files := fill(t, dir, 200)
+		must(t, open(t, dir).Close())
+		path := filepath.Join(dir, dbName)
+		data, err := os.ReadFile(path)
+		must(t, err)
+		used := usedPages(t, path)
+		rng := rand.New(rand.NewPCG(seed, 1))
+		for range 20 {
+			data[rng.IntN(len(used))] ^= 0x55
+		}
+		must(t, os.WriteFile(path, data, 0o600))
+		s := open(t, dir)
+		wantDelivered(t, s, files)
+		must(t, s.Put(File{Path: "/in/a", State: Refused}))
+		must(t, s.Files("", func(File) error { return nil }))
+		must(t, s.damage())
+		must(t, s.Close())
+	}
 }

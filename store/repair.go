@@ -20,6 +20,10 @@ import (
 const (
 	cleanName   = "state.clean"
 	replayBatch = 5000
+
+	// smallDB is the size in bytes up to which a database is checked whole at each
+	// open, also after a clean close: a disk may damage it while nothing runs.
+	smallDB = 64 << 20
 )
 
 // prepare sees to it that there is a database that can be opened, and opens it.
@@ -59,7 +63,7 @@ func (s *Store) refuseNewer() error {
 }
 
 // inspect looks at the database file before bbolt does. After a clean close it
-// looks at the first pages alone. Errors: *DamagedError, ErrNewer, those of the file system.
+// looks at the first pages alone, unless it is small. Errors: *DamagedError, ErrNewer, those of the file system.
 func (s *Store) inspect() error { return s.inspectAs(true) }
 
 func (s *Store) inspectAs(thorough bool) error {
@@ -77,13 +81,15 @@ func (s *Store) inspectAs(thorough bool) error {
 	}
 	clean, err := os.ReadFile(filepath.Join(s.dir, cleanName))
 	deep := thorough && (err != nil || strings.TrimSpace(string(clean)) != strconv.FormatUint(im.txid, 10))
+	info, statErr := f.Stat()
+	small := thorough && statErr == nil && info.Size() <= smallDB
 	if deep {
 		s.log.Info("database was not closed, it is checked", "path", s.path)
 		// The walk goes by keys, all over the file: a disk is quicker in order.
 		_, _ = io.Copy(io.Discard, f)
 	}
 	var schema []byte
-	err = im.check(deep, func(bucket, key, value []byte) error {
+	err = im.check(deep || small, func(bucket, key, value []byte) error {
 		if bytes.Equal(bucket, metaBucket) {
 			if bytes.Equal(key, schemaKey) {
 				schema = bytes.Clone(value)
