@@ -269,3 +269,19 @@ func spoil(t *testing.T, dir string, bucket []byte) {
 	}))
 	must(t, s.Close())
 }
+
+// What was deleted right before the end is not forgotten.
+func TestDeletedBeforeClose(t *testing.T) {
+	needsUnlink(t)
+	dir := filepath.Join(t.TempDir(), "state")
+	files := fill(t, dir, 30)
+	s := open(t, dir)
+	must(t, os.RemoveAll(dir))
+	must(t, s.Close())
+	s = open(t, dir)
+	defer s.Close()
+	wantDelivered(t, s, files)
+	if s.New() {
+		t.Error("the state is new")
+	}
+}

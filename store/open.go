@@ -140,6 +140,10 @@ func (s *Store) Close() error {
 	if again {
 		return nil
 	}
+	// A last look: what was deleted since the one before would be forgotten now.
+	if _, err := s.Mend(); err != nil {
+		s.log.Error("the state folder is not as it must be", "err", err)
+	}
 	err := s.commit(func(*txn) error { return nil })
 	s.commitMu.Lock()
 	defer s.commitMu.Unlock()
