@@ -75,7 +75,7 @@ func (s *Store) Put(f File) error {
 			if r.Library == "" {
 				r.Library = old.Library
 			}
-			r.Attempts, r.Doubts, r.Begun, r.Released = old.Attempts, old.Doubts, old.Begun, old.Released
+			r.Attempts, r.Doubts, r.Begun, r.Released, r.Doubtful = old.Attempts, old.Doubts, old.Begun, old.Released, old.Doubtful
 		}
 		r.NextAttempt = time.Time{}
 		if r.State != Delivered && r.State != Duplicate {

@@ -66,7 +66,7 @@ func (t *txn) place(old, r *record, now time.Time) error {
 	default:
 		r.State, r.QueuedAt, r.Since = Queued, r.UpdatedAt, r.UpdatedAt
 		if old.same(&f) && (!f.Again || old.State == Held) {
-			r.Attempts, r.Doubts, r.Begun, r.Released = old.Attempts, old.Doubts, old.Begun, old.Released
+			r.Attempts, r.Doubts, r.Begun, r.Released, r.Doubtful = old.Attempts, old.Doubts, old.Begun, old.Released, old.Doubtful
 		}
 		due := now
 		if f.NextAttempt.After(now) {

@@ -60,7 +60,7 @@ type File struct {
 	Asked    int  `json:"asked,omitzero"`    // how often its library could not be asked whether it has arrived, in this doubt
 	Begun    bool `json:"begun,omitzero"`    // an attempt began and has no recorded outcome
 	Released bool `json:"released,omitzero"` // the last chunk of that attempt may have left
-	Doubtful bool `json:"doubtful,omitzero"` // delivered, perhaps twice
+	Doubtful bool `json:"doubtful,omitzero"` // delivered, perhaps twice; before: an attempt that was answered may have arrived all the same
 	Again    bool `json:"again,omitzero"`    // to be pushed although it was delivered
 
 	Since       time.Time `json:"since,omitzero"` // since when it stands like this, across attempts

@@ -68,6 +68,11 @@ type Error struct {
 	Skew       time.Duration // local clock minus the service's, where a wrong clock may be the cause; else 0
 	Doubt      bool          // the last chunk was let go, all of it left and no answer came: the file may have arrived
 	Lost       bool          // the request was sent and its answer is lost: it may have been carried out
+	// Unsure: a 502 or 504 to a file whose last chunk was let go. It says that a
+	// gateway got no valid answer from the service (RFC 9110 sections 15.6.3 and
+	// 15.6.5), which may have taken the file all the same. It is an answer and no
+	// doubt, since a service that is down behind its gateway says it of every file.
+	Unsure bool
 	// Host: the fault is not this request's but the host's, or lies on the way to
 	// it: no answer, one that is not the API's, or a 5xx. Client.Reach finds out.
 	Host bool

@@ -211,6 +211,7 @@ func (p *pushing) request(ctx context.Context, b *body, to parcel, expect bool) 
 func (p *pushing) judge(a *answer, whole bool) error {
 	e := p.c.refused(opPush, a, p.access)
 	if !a.ok() || a.html() {
+		e.Unsure = whole && (a.status == http.StatusBadGateway || a.status == http.StatusGatewayTimeout)
 		// A page counts as an answer, not as a doubt: the portal has swallowed the file.
 		return e
 	}

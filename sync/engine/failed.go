@@ -30,6 +30,7 @@ func (p *push) failed(err error, api *digime.Error) {
 		return
 	}
 	f.Code, f.Message = api.Code, api.Message
+	f.Doubtful = f.Doubtful || api.Unsure
 	switch api.Class {
 	case digime.Changed:
 		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) {

@@ -298,7 +298,7 @@ func TestWhatAnAnswerMeansForTheFile(t *testing.T) {
 		{400, "text/plain", store.Refused}, {401, "text/plain", store.Delivered}, // once refreshed
 		{404, "text/plain", store.Held}, {406, "text/plain", store.Delivered}, // once signed anew
 		{407, "text/plain", store.Held}, {408, "text/plain", store.Retrying}, {413, "text/plain", store.Refused}, {422, "text/plain", store.Refused},
-		{425, "text/plain", store.Retrying}, {429, "text/plain", store.Retrying}, {500, "text/plain", store.Retrying}, {503, "text/plain", store.Retrying},
+		{425, "text/plain", store.Retrying}, {429, "text/plain", store.Retrying}, {500, "text/plain", store.Retrying}, {502, "text/plain", store.Retrying}, {503, "text/plain", store.Retrying},
 		{504, "text/plain", store.Retrying}, {511, "text/plain", store.Held}, {599, "text/plain", store.Retrying},
 	} {
 		for _, after := range []bool{false, true} {

@@ -133,7 +133,7 @@ func (e *Engine) missing(folder string) bool {
 
 // moveLane queues a file anew whose sidecar now names another destination.
 func (e *Engine) moveLane(f store.File, d description) error {
-	f.Dest, f.Library, f.Attempts, f.Doubts = d.dest, d.library.Name, 0, 0
+	f.Dest, f.Library, f.Attempts, f.Doubts, f.Doubtful = d.dest, d.library.Name, 0, 0, false
 	return e.enqueue(f)
 }
 
@@ -179,7 +179,7 @@ func (p *push) run(ctx context.Context) {
 		errors.As(err, &api)
 		switch {
 		case err == nil:
-			p.delivered(p.file.Doubts > 0, "")
+			p.delivered(p.file.Doubts > 0 || p.file.Doubtful, "")
 			return
 		case try == 1 && api != nil && api.Class == digime.TokenExpired:
 			rejected = access

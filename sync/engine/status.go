@@ -214,7 +214,7 @@ func NewFileStatus(f store.File) FileStatus {
 	return FileStatus{
 		Path: f.Path, Folder: f.Folder, Library: f.Library, State: f.State, SHA256: f.SHA256, Size: f.Sig.Size,
 		Reason: f.Reason, Hint: f.Hint, Attempts: f.Attempts, NextAttempt: when(f.NextAttempt), DeliveredAt: when(f.DeliveredAt),
-		UpdatedAt: when(f.UpdatedAt), MovedTo: f.MovedTo, Code: f.Code, Message: f.Message, MayBeDouble: f.Doubtful,
+		UpdatedAt: when(f.UpdatedAt), MovedTo: f.MovedTo, Code: f.Code, Message: f.Message, MayBeDouble: f.Doubtful && !f.DeliveredAt.IsZero(),
 	}
 }
 
