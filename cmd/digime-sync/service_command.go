@@ -66,7 +66,9 @@ func (a *app) serviceCommand() *cobra.Command {
 				"of it is taken back. Installing again changes what has changed.", a.serviceInstall),
 		change("uninstall", "Stop and remove the service",
 			"uninstall stops the service and removes it. Configuration, consents and state stay.", a.serviceUninstall),
-		change("start", "Start the service", "", a.serviceStart),
+		change("start", "Start the service",
+			"start starts the service. One whose configuration cannot be run is degraded, not failed: it waits, and goes on by\n"+
+				"itself when that is mended.", a.serviceStart),
 		change("stop", "Stop the service", "stop waits until the service has stopped, a minute at most.", a.serviceStop),
 		change("restart", "Stop the service and start it again", "", a.serviceRestart),
 		configure,
@@ -112,9 +114,7 @@ func (a *app) serviceInstall(ctx context.Context) error {
 		return err
 	}
 	fmt.Fprintf(a.out, "%s: %s run --config %s\n", outcome, exe, config)
-	if _, err := LoadConfig(config); err != nil {
-		fmt.Fprintf(a.out, "the configuration cannot be run yet: digime-sync check --config %s\n", config)
-	}
+	a.sayUnready(config)
 	if err := a.serviceConfigure(config); err != nil {
 		fmt.Fprintf(a.out, "what the service may touch was left as it is: %v\n", err)
 	}
@@ -122,6 +122,13 @@ func (a *app) serviceInstall(ctx context.Context) error {
 		fmt.Fprintln(a.out, "start it: digime-sync service start")
 	}
 	return nil
+}
+
+// sayUnready says that a started service waits for its configuration.
+func (a *app) sayUnready(config string) {
+	if _, err := LoadConfig(config); err != nil {
+		fmt.Fprintf(a.out, "the configuration cannot be run yet, and the service waits for that: digime-sync check --config %s\n", config)
+	}
 }
 
 // What an installation came to.
@@ -163,6 +170,9 @@ func (a *app) serviceStart(ctx context.Context) error {
 		return err
 	}
 	fmt.Fprintln(a.out, "started; how it stands: digime-sync service status")
+	if config, err := a.installedConfig(ctx); err == nil {
+		a.sayUnready(config)
+	}
 	return nil
 }
 

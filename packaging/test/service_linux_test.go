@@ -155,7 +155,9 @@ func TestServiceThatCannotRun(t *testing.T) {
 	c.delivered("meanwhile.txt")
 
 	// At the start it waits, and goes on when it is mended.
-	c.run("digime-sync", "service", "restart")
+	if out := c.run("digime-sync", "service", "restart"); !strings.Contains(out, "cannot be run yet") {
+		t.Errorf("a start with a bad configuration says %q", out)
+	}
 	c.untilService(soon, "degraded", "it waits: "+configFile, 3)
 	waits := c.mainPID()
 	c.drop("later.txt", "while it waits")
