@@ -185,3 +185,19 @@ func TestConfigureUnitsGoWithTheService(t *testing.T) {
 	}
 	same(t, "left enabled by the rpm", c.sh("find /etc/systemd -name 'digime-sync*.path'"), "")
 }
+
+// The service that is installed without a package has the same units, which go
+// with it.
+func TestServiceInstallFollowsTheConfiguration(t *testing.T) {
+	c := bootForService(t)
+	c.serve()
+	c.sh("install -d -o digime-sync /srv/more")
+	began := time.Now()
+	c.write("/etc/digime-sync/conf.d/more.yaml", "folders:\n  - {path: /srv/more, library: alice}\n", 0o644)
+	c.dropAt("/srv/more", "more.txt")
+	c.eventually(byItself, "more.txt has its receipt", func() bool { return c.exists("/srv/more/more.txt.receipt.json") })
+	t.Logf("more.txt has its receipt after %v", time.Since(began))
+	c.run("digime-sync", "service", "uninstall")
+	same(t, "left in /etc/systemd", c.sh("find /etc/systemd -name 'digime-sync*'"), "")
+	same(t, "left running", c.sh("systemctl list-units --all --plain --no-legend 'digime-sync*' | grep -w active || true"), "")
+}
