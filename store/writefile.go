@@ -30,6 +30,20 @@ func RemoveTemps(dir string) error {
 	return err
 }
 
+// CanWrite proves that a file can be made and written in a folder, by a hidden one
+// that is removed at once. Errors are the file system's.
+func CanWrite(dir string) error {
+	f, err := os.CreateTemp(dir, tempPattern)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(make([]byte, 1<<10)) // an empty file fits on a full disk
+	if err == nil {
+		err = f.Sync()
+	}
+	return errors.Join(err, f.Close(), os.Remove(f.Name()))
+}
+
 // WriteFile replaces a file durably: readers see the old content or the new,
 // and after return a power cut does not change that. The folder must exist.
 // Errors name the step.

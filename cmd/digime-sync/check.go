@@ -144,19 +144,10 @@ func checkState(dir string) finding {
 		f.State, f.Message, f.Hint = checkFail, err.Error(), "make the folder, owned by the user the service runs as"
 		return f
 	}
-	if err := canWrite(dir); err != nil {
+	if err := store.CanWrite(dir); err != nil {
 		f.State, f.Message, f.Hint = checkFail, err.Error(), "let the user the service runs as write to it"
 	}
 	return f
-}
-
-// canWrite proves it by a hidden file that is removed at once.
-func canWrite(dir string) error {
-	f, err := os.CreateTemp(dir, ".digime-sync-check-*.tmp")
-	if err != nil {
-		return err
-	}
-	return errors.Join(f.Close(), os.Remove(f.Name()))
 }
 
 // folderPatience is how long a folder may take to answer. A call into a share that
@@ -191,7 +182,7 @@ func lookAtFolder(folder engine.Folder) finding {
 		f.State, f.Message, f.Hint = checkFail, err.Error(), "let the user the service runs as read it"
 		return f
 	}
-	if err := canWrite(folder.Path); err != nil {
+	if err := store.CanWrite(folder.Path); err != nil {
 		f.State, f.Hint = checkWarn, "let the user the service runs as write to it"
 		f.Message += "; it cannot be written to, so that receipts and error notes go to the state folder"
 		if folder.After != "keep" {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -24,8 +25,10 @@ const (
 	lanePause    = 2 * time.Second  // of all lanes when the queue cannot be read
 )
 
-// trouble is what is the matter with the state folder.
+// trouble is what is the matter with the state folder, and with writing to the
+// watched ones.
 type trouble struct {
+	shut     []string  // watched folders that could not be written to when the service began
 	disk     string    // it cannot be written to: why
 	last     time.Time // when it last could not
 	said     bool      // that is logged, and its end not yet
@@ -216,9 +219,29 @@ func (e *Engine) cannotRead(s Status, err error) (Status, error) {
 	return s, nil
 }
 
-// tidy removes what a killed process left of its own in the watched folders,
-// each in its own time: a share that hangs holds up nothing, and is not waited
-// for when ctx ends.
+// keepsOut says whether by this error a folder cannot be written to at present.
+func keepsOut(err error) bool { return errors.Is(err, fs.ErrPermission) || passingDisk(err) }
+
+// lookAtShut finds the folders that can be written to by now, also where no note
+// is due that would show it.
+func (e *Engine) lookAtShut() {
+	e.mu.Lock()
+	folders := slices.Clone(e.trouble.shut)
+	e.mu.Unlock()
+	for _, folder := range folders {
+		if try(e, folder, folder, func() error { return store.CanWrite(folder) }) != nil {
+			continue
+		}
+		e.divert(folder, false)
+		e.mu.Lock()
+		e.trouble.shut = slices.DeleteFunc(e.trouble.shut, func(f string) bool { return f == folder })
+		e.mu.Unlock()
+	}
+}
+
+// tidy looks whether the watched folders can be written to, and removes what a
+// killed process left of its own there, each in its own time: a share that hangs
+// holds up nothing, and is not waited for when ctx ends.
 func (e *Engine) tidy(ctx context.Context, folder *Folder) {
 	done := make(chan struct{})
 	go func() {
@@ -232,6 +255,12 @@ func (e *Engine) tidy(ctx context.Context, folder *Folder) {
 }
 
 func (e *Engine) tidyBelow(ctx context.Context, folder *Folder) {
+	if keepsOut(store.CanWrite(folder.Path)) {
+		e.divert(folder.Path, true) // said before the first note that does not come
+		e.mu.Lock()
+		e.trouble.shut = append(e.trouble.shut, folder.Path)
+		e.mu.Unlock()
+	}
 	err := filepath.WalkDir(folder.Path, func(path string, d fs.DirEntry, err error) error {
 		switch {
 		case ctx.Err() != nil:

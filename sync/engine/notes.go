@@ -167,7 +167,7 @@ func printable(name string) string {
 func (e *Engine) put(f store.File, path, suffix string, text []byte) error {
 	target := beside(path, suffix)
 	err := store.WriteFile(target, text, 0o644)
-	diverted := errors.Is(err, fs.ErrPermission) || passingDisk(err)
+	diverted := keepsOut(err)
 	if diverted {
 		target = filepath.Join(e.notesFolder(f.Folder), flat(f.Folder, target))
 		if err = os.MkdirAll(filepath.Dir(target), 0o700); err == nil {

@@ -36,6 +36,7 @@ func (e *Engine) sweep(ctx context.Context) error {
 // that are due, and drops what was noted of files that were taken away.
 func (e *Engine) sweepOnce(now time.Time) error {
 	e.keepMounts()
+	e.lookAtShut()
 	if err := e.Store.AfterPending(func(f store.File) error { return e.finish(f.Path) }); err != nil {
 		return err
 	}
