@@ -182,7 +182,8 @@ func (c *Client) redirected(a *answer) (Class, string) {
 	return Passing, fmt.Sprintf("something between us and digi.me redirects to host %s", clean(to.Hostname()))
 }
 
-// maxRetryAfter bounds what a server may ask for.
+// maxRetryAfter bounds what a server may ask for. More is nonsense, and as if
+// nothing was asked for: a slip of its must not stop a library for days.
 const maxRetryAfter = 24 * time.Hour
 
 // retryAfter reads the Retry-After header: whole seconds or an HTTP date
@@ -196,7 +197,7 @@ func retryAfter(h http.Header, now time.Time) time.Duration {
 	if strings.Trim(text, "0123456789") == "" {
 		seconds, err := strconv.ParseUint(text, 10, 32)
 		if err != nil || seconds > uint64(maxRetryAfter/time.Second) {
-			return maxRetryAfter // only too big is left
+			return 0 // only too big is left
 		}
 		return time.Duration(seconds) * time.Second
 	}
@@ -207,5 +208,9 @@ func retryAfter(h http.Header, now time.Time) time.Duration {
 	if date, err := http.ParseTime(h.Get("Date")); err == nil {
 		now = date
 	}
-	return min(max(at.Sub(now), 0), maxRetryAfter)
+	wait := at.Sub(now)
+	if wait < 0 || wait > maxRetryAfter {
+		return 0
+	}
+	return wait
 }

@@ -22,9 +22,9 @@ func TestRetryAfter(t *testing.T) {
 		want        time.Duration
 	}{
 		{"", "", 0}, {"0", "", 0}, {"7", "", 7 * time.Second}, {" 7 ", "", 7 * time.Second}, {"86400", "", 24 * time.Hour},
-		{"86401", "", 24 * time.Hour}, {"99999999999999999999999", "", 24 * time.Hour},
+		{"86401", "", 0}, {"99999999999999999999999", "", 0},
 		{"-5", "", 0}, {"+5", "", 0}, {"5.5", "", 0}, {"soon", "", 0}, {"0x10", "", 0}, {"1e3", "", 0}, {"٣", "", 0},
-		{date(90 * time.Second), "", 90 * time.Second}, {date(-time.Hour), "", 0}, {date(48 * time.Hour), "", 24 * time.Hour},
+		{date(90 * time.Second), "", 90 * time.Second}, {date(-time.Hour), "", 0}, {date(24 * time.Hour), "", 24 * time.Hour}, {date(48 * time.Hour), "", 0},
 		{date(90 * time.Second), date(-time.Hour), time.Hour + 90*time.Second}, // by the service's clock
 		{now.Add(time.Minute).Format(time.RFC850), "", time.Minute},
 		{now.Add(time.Minute).Format(time.ANSIC), "", time.Minute},

@@ -64,7 +64,7 @@ type Error struct {
 	Code       string // the service's error code, like InvalidToken
 	Message    string
 	Reference  string        // for digi.me's support
-	RetryAfter time.Duration // what the service asks for, at most 24 hours; 0 if nothing
+	RetryAfter time.Duration // what the service asks for, at most 24 hours; 0 if nothing, or more
 	Skew       time.Duration // local clock minus the service's, where a wrong clock may be the cause; else 0
 	Doubt      bool          // the last chunk was let go, all of it left and no answer came: the file may have arrived
 	Lost       bool          // the request was sent and its answer is lost: it may have been carried out

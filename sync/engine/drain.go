@@ -343,7 +343,7 @@ func (d *drainer) jumped(shift time.Duration, now time.Time) {
 	for _, l := range d.lanes {
 		l.next, l.empty = time.Time{}, false
 		if shift > 0 && !l.paused.IsZero() {
-			l.paused = l.paused.Add(-shift)
+			l.paused, l.asked = l.paused.Add(-shift), l.asked.Add(-shift)
 		}
 	}
 	if shift > 0 {

@@ -331,6 +331,14 @@ func TestRetryAfterHoldsTheWholeLibrary(t *testing.T) {
 	if f.NextAttempt == nil || time.Until(*f.NextAttempt) < 50*time.Minute {
 		t.Errorf("next attempt %v", f.NextAttempt)
 	}
+	if want := askedToWait(*f.NextAttempt); !strings.Contains(f.Reason, want) {
+		t.Errorf("reason %q, want %q", f.Reason, want)
+	}
+	behind := r.drop("alice", "behind.txt", "behind")
+	r.until("a file behind says what it waits for", func() bool {
+		f := r.state(behind)
+		return f.State == store.Queued && strings.HasPrefix(f.Reason, "digi.me asked to wait until") && f.NextAttempt != nil && time.Until(*f.NextAttempt) > 50*time.Minute
+	})
 	r.untilState(r.drop("bob", "c.txt", "bob's second"), store.Delivered)
 	if n := len(r.api.Deliveries()); n != 2 {
 		t.Errorf("%d deliveries, want bob's alone", n)

@@ -131,7 +131,11 @@ func (p *push) laneFailed(f store.File, api *digime.Error) {
 	if api.RetryAfter > 0 {
 		p.outcome.after = now.Add(spread(api.RetryAfter))
 	}
-	hint := passingHint(api)
+	hint, reason := passingHint(api), said(api)
+	if api.RetryAfter > 0 {
+		reason += "; " + askedToWait(p.outcome.after)
+		p.outcome.asked = true
+	}
 	if api.Code == digime.StatusPending { // with a fresh token, too
 		p.outcome.after = now.Add(pendingRetry)
 		hint = "nothing to do: it is tried again by itself; if it stays so for days, " + ConsentHint(f.Library)
@@ -145,7 +149,11 @@ func (p *push) laneFailed(f store.File, api *digime.Error) {
 	if p.outcome.after.After(due) {
 		due = p.outcome.after
 	}
-	p.deferTo(f, store.Retrying, said(api), hint, due)
+	p.deferTo(f, store.Retrying, reason, hint, due)
+}
+
+func askedToWait(until time.Time) string {
+	return "digi.me asked to wait until " + until.Local().Format(time.DateTime)
 }
 
 // tokenFailed handles an access token that could not be had: nothing was sent.

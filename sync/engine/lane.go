@@ -21,6 +21,7 @@ type lane struct {
 	name     string
 	running  map[string]*flight // by path
 	failures int                // passing failures since the destination last answered
+	asked    time.Time          // the end of a pause that the service asked for
 	paused   time.Time          // nothing starts before
 	next     time.Time          // when its first file is due; zero: look into the store
 	empty    bool
@@ -72,6 +73,7 @@ type outcome struct {
 	answers bool        // the destination works
 	failed  bool        // it does not, in passing
 	after   time.Time   // Retry-After's end, zero if it gave none
+	asked   bool        // after is what the service asked for
 	hold    *store.Hold // it needs a person
 	stamp   string      // with hold: the token's stamp before the push
 	fault   error       // of the store
@@ -117,6 +119,9 @@ func (l *lane) learn(o outcome, now time.Time) {
 	}
 	if o.after.After(l.paused) {
 		l.paused = o.after
+		if o.asked {
+			l.asked = o.after
+		}
 	}
 }
 

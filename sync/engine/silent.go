@@ -47,10 +47,13 @@ func (d *drainer) room(now time.Time) bool {
 
 // notice finds out which pushes are silent, and has status say so.
 func (d *drainer) notice(now time.Time) {
-	s := silences{lanes: map[string]time.Time{}}
+	s := silences{lanes: map[string]time.Time{}, asked: map[string]time.Time{}}
 	news := false
 	d.silent = 0
 	for _, l := range d.lanes {
+		if l.asked.After(now) && l.asked.Equal(l.paused) { // a person's word ends a pause
+			s.asked[l.name] = l.asked
+		}
 		for _, f := range l.running {
 			last, was := f.last(), f.silent
 			f.silent = now.Sub(last) >= d.engine.silentAfter
@@ -69,7 +72,7 @@ func (d *drainer) notice(now time.Time) {
 	s.full = d.silent > 0 && !d.room(now)
 	d.engine.mu.Lock()
 	defer d.engine.mu.Unlock()
-	if s.full != d.engine.silences.full || !maps.Equal(s.lanes, d.engine.silences.lanes) {
+	if s.full != d.engine.silences.full || !maps.Equal(s.lanes, d.engine.silences.lanes) || !maps.Equal(s.asked, d.engine.silences.asked) {
 		d.engine.silences = s
 	}
 }
@@ -82,20 +85,27 @@ func firstOf(a, b time.Time) time.Time {
 	return a
 }
 
-// silences is what status says of silent pushes. It is not changed once made.
+// silences is what status says of silent pushes, and of libraries that are to be
+// left in peace. It is not changed once made.
 type silences struct {
 	lanes map[string]time.Time // library → since when, of its first
+	asked map[string]time.Time // library → until when the service asked to wait
 	first time.Time            // of all
 	full  bool                 // no library may begin another
 }
 
-// waits shows a file that is due and may wait for pushes that are silent.
+// waits shows a file that is due and waits with its library, or may wait for
+// pushes that are silent.
 func (s silences) waits(f store.File, now time.Time) store.File {
 	if f.State != store.Queued && f.State != store.Retrying || f.NextAttempt.After(now) {
 		return f
 	}
 	since, own := s.lanes[f.Library]
+	until, asked := s.asked[f.Library]
 	switch {
+	case asked && until.After(now):
+		f.Reason, f.NextAttempt, f.Hint = askedToWait(until), until, "nothing to do: it goes by itself then; to try it now: digime-sync retry "+f.Path
+		return f
 	case own:
 		f.Reason = "another push of this library has had no answer since " + since.Local().Format(time.DateTime)
 	case s.full:
