@@ -90,6 +90,46 @@ func checkAcked(t *testing.T, dir string, acked map[string]bool) {
 	}))
 }
 
+// Nothing begins on a full disk that could not be written down; what has begun is.
+func TestRoomForTheAnswer(t *testing.T) {
+	dir := tmpfs(t, "2m")
+	s := open(t, dir)
+	for i := range 60 { // the database has grown, and has free pages
+		must(t, deliver(s, file(fmt.Sprint("/in/", i), "alice", fmt.Sprint(i))))
+	}
+	for _, path := range []string{"/in/a", "/in/b"} {
+		_, err := s.Enqueue(file(path, "alice", path), t0)
+		must(t, err)
+	}
+	f, ok, err := s.Begin("/in/a", t0, true)
+	if err != nil || !ok {
+		t.Fatalf("Begin = %v, %v", ok, err)
+	}
+	full, err := os.Create(dir + "/full")
+	must(t, err)
+	for err == nil {
+		_, err = full.Write(make([]byte, 512))
+	}
+	must(t, full.Close())
+	must(t, s.Close())
+	s = open(t, dir)
+	for err = error(nil); err == nil; { // what is left of the log's last page
+		err = s.Audit("note", File{Path: "/s"})
+	}
+	if err := s.Delivered(f, t0); err != nil {
+		t.Fatalf("the answer of a push that had begun: %v", err)
+	}
+	if _, _, err := s.Begin("/in/b", t0, true); !errors.Is(err, syscall.ENOSPC) {
+		t.Errorf("a push begins on a full disk: %v", err)
+	}
+	must(t, os.Remove(dir+"/full"))
+	if _, ok, err := s.Begin("/in/b", t0, true); err != nil || !ok {
+		t.Errorf("with room again: %v, %v", ok, err)
+	}
+	must(t, s.Close())
+	checkAcked(t, dir, map[string]bool{"/in/a": true})
+}
+
 func TestWriteFileOnAFullDisk(t *testing.T) {
 	dir := tmpfs(t, "64k")
 	path := dir + "/token"

@@ -54,6 +54,8 @@ type Store struct {
 	repaired string
 	anew     bool // there was neither database nor audit log
 
+	reserveMu sync.Mutex // held while the reserve is made
+
 	pauseMu sync.RWMutex // guards pauses, also while they are written
 	pauses  map[string]Pause
 }

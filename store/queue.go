@@ -97,8 +97,12 @@ func (t *txn) placeOwn(old, r *record, d delivery) {
 // says that the whole body may leave without a further step. It returns false
 // when there is nothing to push: the content was delivered meanwhile, the State
 // is duplicate or delivered then, or the file has left the queue. The file it
-// returns may have other content, and another destination, than Next said.
+// returns may have other content, and another destination, than Next said. On a
+// full disk it is an error unless there is room to write the answer down.
 func (s *Store) Begin(path string, now time.Time, released bool) (f File, ok bool, err error) {
+	if err := s.reserve(); err != nil {
+		return File{}, false, fmt.Errorf("begin push: %w", err)
+	}
 	err = s.commit(func(t *txn) error {
 		old, found, err := t.get(path)
 		f, ok = old.File, false
@@ -187,7 +191,7 @@ func (s *Store) Delivered(f File, now time.Time) error {
 	if err := checkContent(&f); err != nil {
 		return fmt.Errorf("record delivery: %w", err)
 	}
-	err := s.commit(func(t *txn) error {
+	carryOut := func(t *txn) error {
 		old, ok, err := t.get(f.Path)
 		if err != nil {
 			return err
@@ -216,7 +220,11 @@ func (s *Store) Delivered(f File, now time.Time) error {
 			return nil
 		}
 		return t.save(&old, &r)
-	})
+	}
+	err := s.commit(carryOut)
+	if s.spend(err) {
+		err = s.commit(carryOut)
+	}
 	if err != nil {
 		return fmt.Errorf("record delivery: %w", err)
 	}
