@@ -100,6 +100,11 @@ func (a *app) restoreState(path string, force bool) error {
 	if err != nil {
 		return err
 	}
+	if a.logLevel == "" { // below that the words say it
+		if log, err = a.logger("warn"); err != nil {
+			return err
+		}
+	}
 	done, err := store.Restore(cfg.StateDir, path, store.RestoreOptions{Force: force, Newer: newerToken, Log: log})
 	var locked *store.LockedError
 	switch {
@@ -118,6 +123,10 @@ func (a *app) restoreState(path string, force bool) error {
 	}
 	for _, name := range done.Kept {
 		fmt.Fprintf(a.out, "consent of library %s: the one in place is newer, or another person's, and was kept\n", tokenName(name))
+	}
+	if len(done.Tokens) > 0 {
+		fmt.Fprintf(a.out, "a consent that was renewed since the backup is void in it: should digi.me refuse one, digime-sync authorize LIBRARY.\n"+
+			"And let no other machine run with these consents: whichever renews one first ends the other's\n")
 	}
 	for _, name := range done.Aside {
 		fmt.Fprintf(a.out, "set aside: %s\n", plain(name))
