@@ -161,6 +161,8 @@ func explain(err error) *cliError {
 		return &cliError{err: err, hint: usage.Hint, code: exitError}
 	case errors.Is(err, store.ErrNewer):
 		return &cliError{err: err, hint: "install that version again; the way back: rename state.db, and the copy kept before its upgrade (state.db.v…) to state.db", code: exitConfig}
+	case errors.Is(err, syscall.ENOSPC):
+		return &cliError{err: err, hint: "make room on the disk of the state folder, then the same again", code: exitError}
 	case errors.Is(err, store.ErrKeyLost):
 		return &cliError{err: err, hint: engine.KeyLostHint, code: exitHeld}
 	case errors.Is(err, os.ErrPermission):

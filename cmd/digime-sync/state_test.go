@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/digime-sync/digime-sync/store"
@@ -19,6 +20,18 @@ func TestNewerDatabaseIsExplained(t *testing.T) {
 		t.Errorf("exit code %d", code)
 	}
 	if !strings.Contains(said.String(), "hint: install that version again") {
+		t.Errorf("it says %q", said.String())
+	}
+}
+
+// A full disk is no riddle.
+func TestFullDiskIsExplained(t *testing.T) {
+	var said bytes.Buffer
+	a := &app{err: &said}
+	if code := a.report(fmt.Errorf("replay audit log: %w", syscall.ENOSPC)); code != exitError {
+		t.Errorf("exit code %d", code)
+	}
+	if !strings.Contains(said.String(), "hint: make room") {
 		t.Errorf("it says %q", said.String())
 	}
 }
