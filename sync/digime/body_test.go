@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -184,6 +185,35 @@ func TestStopWhileVerifying(t *testing.T) {
 		}
 		if err := <-read; !errors.Is(err, errAnswered) {
 			t.Errorf("read: %v", err)
+		}
+	})
+}
+
+// What the network confirms counts as progress within seconds, and once all has
+// left, an answer is waited for a shorter time.
+func TestWatchdogOfWhatHasLeft(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var acked atomic.Int64
+		var moved time.Time
+		ctx, dog := newWatchdog(background(), defaultStall, acked.Load)
+		defer dog.stop()
+		dog.tell(func() { moved = time.Now() })
+		for range 10 {
+			time.Sleep(defaultStall - watchEvery)
+			acked.Add(1)
+			time.Sleep(watchEvery)
+			synctest.Wait()
+			if ctx.Err() != nil || time.Since(moved) > watchEvery {
+				t.Fatalf("%v, moved %s ago", ctx.Err(), time.Since(moved))
+			}
+		}
+		dog.hurry(answerStall)
+		time.Sleep(time.Second)
+		acked.Add(1) // the last of it
+		began := time.Now()
+		<-ctx.Done()
+		if took := time.Since(began); took < answerStall || took > answerStall+watchEvery || context.Cause(ctx) != errStalled {
+			t.Errorf("given up after %s: %v", took, context.Cause(ctx))
 		}
 	})
 }
