@@ -16,7 +16,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/rogpeppe/go-internal/lockedfile"
 	"github.com/spf13/cobra"
 	"go.yaml.in/yaml/v3"
 
@@ -99,7 +98,7 @@ func (a *app) enrol(path string) error {
 // enrolFrom takes the tokens of a file. On an error the file is still there, and
 // taking it again does no harm.
 func enrolFrom(cfg *Config, v *store.Vault, path string) (e enrolment, err error) {
-	unlock, err := lockedfile.MutexAt(filepath.Join(cfg.StateDir, "enrol.lock")).Lock()
+	unlock, err := store.LockFile(filepath.Join(cfg.StateDir, "enrol.lock"))
 	if err != nil {
 		return e, fmt.Errorf("lock enrolment: %w", err)
 	}

@@ -171,11 +171,19 @@ func goodFleet(stateDir, keyText string) ([]fleetFile, error) {
 	return files, nil
 }
 
+// makeFleetDir makes the folder that the fleet's files are kept in.
+func makeFleetDir(stateDir string) error {
+	if err := os.MkdirAll(stateDir, 0o700); err != nil {
+		return err
+	}
+	return store.MakeDir(filepath.Dir(takenPath(stateDir)))
+}
+
 // keepTaken keeps the files that were found good.
 func keepTaken(stateDir string, files []fleetFile) error {
 	data, err := json.Marshal(files)
 	if err == nil {
-		err = os.MkdirAll(filepath.Dir(takenPath(stateDir)), 0o700)
+		err = makeFleetDir(stateDir)
 	}
 	if err == nil {
 		err = store.WriteFile(takenPath(stateDir), append(data, '\n'), 0o600)

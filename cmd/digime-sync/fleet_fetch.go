@@ -14,8 +14,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/rogpeppe/go-internal/lockedfile"
-
 	"github.com/digime-sync/digime-sync/store"
 )
 
@@ -30,10 +28,10 @@ type fetched struct {
 // nothing was taken, and what was held before still holds; the error is all that
 // is wrong.
 func fetchFleet(ctx context.Context, cfg *Config, configPath string) (fetched, error) {
-	if err := os.MkdirAll(filepath.Dir(takenPath(cfg.StateDir)), 0o700); err != nil {
+	if err := makeFleetDir(cfg.StateDir); err != nil {
 		return fetched{}, fmt.Errorf("keep the fleet's files: %w", err)
 	}
-	unlock, err := lockedfile.MutexAt(filepath.Join(cfg.StateDir, "fleet", "lock")).Lock()
+	unlock, err := store.LockFile(filepath.Join(cfg.StateDir, "fleet", "lock"))
 	if err != nil {
 		return fetched{}, fmt.Errorf("lock the fleet's files: %w", err)
 	}
