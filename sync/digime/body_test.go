@@ -199,7 +199,7 @@ func TestWatchdogOfWhatHasLeft(t *testing.T) {
 		defer dog.stop()
 		dog.tell(func() { moved = time.Now() })
 		for range 10 {
-			time.Sleep(defaultStall - watchEvery)
+			time.Sleep(defaultStall - 2*watchEvery - time.Second)
 			acked.Add(1)
 			time.Sleep(watchEvery)
 			synctest.Wait()
