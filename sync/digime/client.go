@@ -47,8 +47,9 @@ const (
 	idleTimeout  = 60 * time.Second
 	defaultStall = 5 * time.Minute
 	// answerStall is how long the answer is waited for when all of a file has
-	// left: nothing is slow any more then but the service.
-	answerStall = 90 * time.Second
+	// left: nothing is slow any more then but the service. It is long, since
+	// whoever gives up here sends the file a second time.
+	answerStall = 4 * time.Minute
 	// expectTimeout is how long a big body waits for the server's leave to send
 	// it; servers that do not know the header just stay silent.
 	expectTimeout = time.Second
