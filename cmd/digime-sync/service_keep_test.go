@@ -151,6 +151,7 @@ func TestWaitingSaysWhenTheFaultsChange(t *testing.T) {
 	hears(t, heard, "twaddle")
 	must(t, os.Remove(config))
 	hears(t, heard, "there is no such file")
+	hears(t, heard, "WATCHDOG=1") // the log has been told by now
 	if n := log.count("the service waits"); n != 3 {
 		t.Errorf("said %d times for three faults:\n%s", n, &log.text)
 	}
