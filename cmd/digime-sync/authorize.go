@@ -160,7 +160,7 @@ func (a *app) newConsent(library string, read bool) (*consent, error) {
 	if c.contract.RedirectURI == "" {
 		return nil, failure(exitError, "add redirect_uri to it in the configuration: one of those registered for it, like http://localhost:8421/callback", "contract %s has no redirect_uri", c.contract.ID)
 	}
-	if c.log, err = a.logger("warn"); err != nil {
+	if c.log, err = a.commandLog(slog.LevelWarn); err != nil {
 		return nil, err
 	}
 	if c.client, err = newClient(cfg, c.log); err != nil {

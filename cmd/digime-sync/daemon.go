@@ -99,7 +99,7 @@ func (d *daemon) run(ctx context.Context) error {
 // reload checks the configuration as it is now and takes it over; a bad one is
 // refused with all its faults, and the last good one stays.
 func (d *daemon) reload(ctx context.Context) error {
-	cfg, log, err := d.app.open()
+	cfg, log, err := d.app.openDaemon()
 	var e *engine.Engine
 	if err == nil {
 		e, err = d.takeOver(cfg)

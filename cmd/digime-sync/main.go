@@ -12,7 +12,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"os"
 	"os/signal"
 	"strings"
@@ -170,21 +169,6 @@ func explain(err error) *cliError {
 	default:
 		return &cliError{err: err, code: exitError}
 	}
-}
-
-// logger returns the log, to standard error. The flag wins over the
-// configuration's level.
-func (a *app) logger(level string) (*slog.Logger, error) {
-	if a.logLevel != "" {
-		level = a.logLevel
-	}
-	var l slog.Level
-	if err := l.UnmarshalText([]byte(level)); err != nil {
-		return nil, failure(exitUsage, "--log-level debug|info|warn|error", "unknown log level %q", level)
-	}
-	log := slog.New(withEvents(slog.NewTextHandler(a.err, &slog.HandlerOptions{Level: l})))
-	slog.SetDefault(log)
-	return log, nil
 }
 
 // interruptible returns a context that ends on SIGINT or SIGTERM.

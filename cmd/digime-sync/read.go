@@ -58,7 +58,7 @@ func (a *app) read(library string, flags readFlags) error {
 	if err != nil {
 		return err
 	}
-	log, err := a.logger("warn")
+	log, err := a.commandLog(slog.LevelWarn)
 	if err != nil {
 		return err
 	}

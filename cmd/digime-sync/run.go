@@ -83,13 +83,30 @@ func serve(ctx context.Context, a *app, cfg *Config, seen fileStamp, life *life,
 	return err
 }
 
-// open reads the configuration and makes the log.
+// open reads the configuration and makes a command's log. It tells no more than
+// what would else be silent: the command itself says what became of its task.
 func (a *app) open() (*Config, *slog.Logger, error) {
-	cfg, err := LoadConfig(a.config())
+	cfg, err := a.load()
 	if err != nil {
 		return nil, nil, err
 	}
-	if err := checkDataFolder(cfg.StateDir); err != nil {
+	log, err := a.commandLog(slog.LevelError)
+	return cfg, log, err
+}
+
+// load reads the configuration of those who use the state folder.
+func (a *app) load() (*Config, error) {
+	cfg, err := LoadConfig(a.config())
+	if err == nil {
+		err = checkDataFolder(cfg.StateDir)
+	}
+	return cfg, err
+}
+
+// openDaemon reads the configuration and makes the daemon's log.
+func (a *app) openDaemon() (*Config, *slog.Logger, error) {
+	cfg, err := a.load()
+	if err != nil {
 		return nil, nil, err
 	}
 	if withoutOutput() {

@@ -119,7 +119,7 @@ const startedIn = 5 * time.Second
 func (a *app) configured(l *life) (*Config, *slog.Logger, error) {
 	slow := time.AfterFunc(startedIn, func() { notify("READY=1") })
 	defer slow.Stop()
-	cfg, log, err := a.open()
+	cfg, log, err := a.openDaemon()
 	if _, waits := l.now(); err == nil && waits == nil {
 		notify("READY=1\nSTATUS=starting")
 	}

@@ -100,11 +100,6 @@ func (a *app) restoreState(path string, force bool) error {
 	if err != nil {
 		return err
 	}
-	if a.logLevel == "" { // below that the words say it
-		if log, err = a.logger("warn"); err != nil {
-			return err
-		}
-	}
 	done, err := store.Restore(cfg.StateDir, path, store.RestoreOptions{Force: force, Newer: newerToken, Log: log})
 	var locked *store.LockedError
 	switch {

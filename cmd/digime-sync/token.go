@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
@@ -216,7 +217,7 @@ func (a *app) refreshTokens(libraries []string) error {
 	if err != nil {
 		return err
 	}
-	log, err := a.logger("warn")
+	log, err := a.commandLog(slog.LevelWarn)
 	if err != nil {
 		return err
 	}
