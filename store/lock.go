@@ -49,6 +49,20 @@ func lockDir(dir string) (*dirLock, error) {
 	return &dirLock{f: f}, nil
 }
 
+// InUse is a *LockedError when a process has the state folder open, and nil when
+// none has, or that cannot be seen. It makes and changes nothing.
+func InUse(dir string) error {
+	f, err := os.Open(filepath.Join(dir, pidName))
+	if err != nil {
+		return nil
+	}
+	defer f.Close() // and with it the lock
+	if errors.Is(tryLock(f), errLocked) {
+		return &LockedError{Path: filepath.Join(dir, dbName), PID: readPID(f)}
+	}
+	return nil
+}
+
 func readPID(f *os.File) int {
 	data, err := io.ReadAll(io.NewSectionReader(f, 0, 32))
 	if err != nil {

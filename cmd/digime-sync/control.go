@@ -117,24 +117,34 @@ func answer(w http.ResponseWriter, v any, err error) {
 	_ = json.NewEncoder(w).Encode(v) // the command has gone, nobody is left to tell
 }
 
-// startPatience is how long a daemon may hold the database without listening
-// yet, or any more.
-const startPatience = 5 * time.Second
+// startPatience is how long a process may hold the database without listening
+// yet, or any more. A daemon whose socket was deleted listens again within 5 s.
+const startPatience = 8 * time.Second
 
 // withDaemon asks the running daemon, or does by itself what it would have
-// done where none runs. One that is just starting or stopping is waited for.
+// done where none runs.
 func withDaemon(ctx context.Context, cfg *Config, log *slog.Logger, ask func() error, own func(*engine.Engine) error) error {
+	return untilHeard(ctx, ask, func() error {
+		p, err := openParts(cfg, log)
+		if err != nil {
+			return err
+		}
+		defer p.close()
+		return own(p.engine)
+	})
+}
+
+// untilHeard asks the running daemon, and goes on alone where none runs. One that
+// has the database and does not listen, as it is just starting or stopping, is
+// waited for.
+func untilHeard(ctx context.Context, ask, alone func() error) error {
 	patience := time.After(startPatience)
 	for {
 		err := ask()
 		if !errors.Is(err, errNoDaemon) {
 			return err
 		}
-		p, err := openParts(cfg, log)
-		if err == nil {
-			defer p.close()
-			return own(p.engine)
-		}
+		err = alone()
 		var locked *store.LockedError
 		if !errors.As(err, &locked) {
 			return err
@@ -143,10 +153,23 @@ func withDaemon(ctx context.Context, cfg *Config, log *slog.Logger, ask func() e
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-patience:
-			return err
+			return failure(exitRunning, "wait until it is done, if it is a digime-sync sync or push, or has just been started; else: digime-sync service status",
+				"%w, which does not answer", err)
 		case <-time.After(100 * time.Millisecond):
 		}
 	}
+}
+
+// askRunning asks the running daemon, which a command cannot do without.
+func askRunning(ctx context.Context, stateDir, method, path string, form url.Values) error {
+	return untilHeard(ctx,
+		func() error { return ask(ctx, stateDir, method, path, form, &struct{}{}) },
+		func() error {
+			if err := store.InUse(stateDir); err != nil {
+				return err
+			}
+			return failure(exitError, "digime-sync service start, or digime-sync run; digime-sync sync makes one pass without it", "no daemon is running")
+		})
 }
 
 // ask sends one request to the running daemon and decodes its answer into v, or

@@ -198,10 +198,7 @@ func (a *app) reloadCommand() *cobra.Command {
 			}
 			ctx, stop := interruptible()
 			defer stop()
-			err = ask(ctx, cfg.StateDir, http.MethodPost, "/reload", nil, &struct{}{})
-			if errors.Is(err, errNoDaemon) {
-				return failure(exitError, "digime-sync run", "no daemon is running")
-			}
+			err = askRunning(ctx, cfg.StateDir, http.MethodPost, "/reload", nil)
 			if err == nil {
 				fmt.Fprintln(a.out, "configuration taken over")
 			}

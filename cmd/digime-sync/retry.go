@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -139,15 +138,7 @@ func (a *app) rescanCommand() *cobra.Command {
 			}
 			ctx, stop := interruptible()
 			defer stop()
-			return askDaemon(ask(ctx, cfg.StateDir, http.MethodPost, "/rescan", url.Values{"path": {path}}, &struct{}{}))
+			return askRunning(ctx, cfg.StateDir, http.MethodPost, "/rescan", url.Values{"path": {path}})
 		},
 	}
-}
-
-// askDaemon tells what to do where a command needs a daemon and none runs.
-func askDaemon(err error) error {
-	if errors.Is(err, errNoDaemon) {
-		return failure(exitError, "digime-sync run, or digime-sync sync for one pass", "no daemon is running")
-	}
-	return err
 }

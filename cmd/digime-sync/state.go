@@ -157,10 +157,12 @@ func (a *app) checkState() error {
 	ctx, stop := interruptible()
 	defer stop()
 	c := new(store.Checked)
-	err = ask(ctx, cfg.StateDir, http.MethodGet, "/state/check", nil, c)
-	if errors.Is(err, errNoDaemon) {
-		c, err = store.CheckDir(cfg.StateDir, log)
-	}
+	err = untilHeard(ctx,
+		func() error { return ask(ctx, cfg.StateDir, http.MethodGet, "/state/check", nil, c) },
+		func() (err error) {
+			c, err = store.CheckDir(cfg.StateDir, log)
+			return err
+		})
 	if errors.Is(err, fs.ErrNotExist) {
 		return failure(exitError, "digime-sync run   (makes it)", "check state: %w", err)
 	}
