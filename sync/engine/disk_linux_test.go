@@ -2,6 +2,7 @@ package engine
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -308,4 +309,36 @@ func TestTidyAtStart(t *testing.T) {
 	if !exist(young) || !exist(notOurs) {
 		t.Error("a young one, or one in a folder that is not watched, was removed")
 	}
+}
+
+// A single pass on a full disk says so and ends: nobody may look at what cron
+// has started. The next one, with room, delivers everything once.
+func TestSinglePassOnAFullStateDisk(t *testing.T) {
+	needsDisks(t)
+	r, _ := onDisk(t, func(dir string) { mountTmpfs(t, dir, "3m") }, "alice")
+	state := filepath.Join(r.dir, "state")
+	var paths []string
+	drop := func(n int) {
+		for i := range n {
+			paths = append(paths, r.drop("alice", fmt.Sprintf("%03d-%s.txt", len(paths), strings.Repeat("n", 150)), fmt.Sprint("content ", len(paths), i)))
+		}
+	}
+	pass := func() error {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		return r.engine.Once(ctx)
+	}
+	drop(1)
+	must(t, pass())
+	fill := filler(t, state)
+	drop(300)
+	if err := pass(); !errors.Is(err, syscall.ENOSPC) || !strings.Contains(err.Error(), "the state folder cannot be written to") {
+		t.Errorf("files that cannot be queued: %v", err)
+	}
+	if err := pass(); !errors.Is(err, syscall.ENOSPC) {
+		t.Errorf("files that are queued in part: %v", err)
+	}
+	must(t, os.Remove(fill))
+	must(t, pass())
+	r.arrivedOnce(paths)
 }

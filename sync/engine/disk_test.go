@@ -113,3 +113,24 @@ func TestDiskThatFailsForLong(t *testing.T) {
 	}
 	e.storeWorks()
 }
+
+// An answer that cannot be recorded is held on to for a minute in a single pass,
+// and by the daemon as long as it runs.
+func TestAnswerInASinglePass(t *testing.T) {
+	r := newRig(t, nil, "alice")
+	full := fmt.Errorf("record: %w", syscall.ENOSPC)
+	for _, single := range []bool{true, false} {
+		r.engine.single.Store(single)
+		synctest.Test(t, func(t *testing.T) {
+			stop, began := make(chan struct{}), time.Now()
+			time.AfterFunc(time.Hour, func() { close(stop) })
+			if err := r.engine.holdOn(store.File{Path: "a"}, stop, func() error { return full }); err == nil {
+				t.Error("no error")
+			}
+			if took := time.Since(began); took < diskGrace || single != (took < 2*diskGrace) {
+				t.Errorf("single pass %v: held on to for %s", single, took)
+			}
+		})
+	}
+	r.engine.storeWorks()
+}

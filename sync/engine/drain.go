@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -21,6 +22,7 @@ const lookEvery = 2 * time.Second
 func (e *Engine) drain(ctx context.Context, once bool, only map[string]bool) error {
 	now := time.Now()
 	d := &drainer{engine: e, once: once, only: only, began: now, lanes: map[string]*lane{}, done: make(chan outcome), probed: make(chan error)}
+	e.single.Store(once)
 	e.host.anew(now)
 	if err := d.begin(ctx); err != nil {
 		return err
@@ -293,8 +295,8 @@ func (d *drainer) learn(o outcome, now time.Time) error {
 	}
 	switch {
 	case o.fault != nil:
-		if err := e.storeFault(o.fault); err != nil {
-			return err
+		if err := e.storeFault(o.fault); err != nil || d.once {
+			return cmp.Or(err, o.fault)
 		}
 		l.paused = now.Add(backoff(5)) // the disk is full: all wait some seconds
 	case o.hold != nil && held: // a push that was under way beside the one that held it

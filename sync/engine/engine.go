@@ -63,6 +63,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"log/slog"
 	"path/filepath"
 	"sync"
@@ -139,6 +140,7 @@ type Engine struct {
 	pause   time.Duration // after the first question about a reading, and after a failed one
 	asking  time.Duration // before a library that could not be asked for a file in doubt is asked again
 	host    *host
+	single  atomic.Bool  // a single pass is under way, which does not wait for a disk for long
 	answers atomic.Int32 // of the service, that are held on to until they can be recorded
 	round   atomic.Int64 // when the main loop last went round, Unix nanoseconds
 
@@ -220,9 +222,21 @@ func (e *Engine) Run(ctx context.Context) error {
 }
 
 // Once makes one pass: every file that is ready is pushed, once. Files that
-// fail in passing stay queued for the next pass.
+// fail in passing stay queued for the next pass. A state folder that cannot be
+// written to ends the pass with an error: whoever started it is to hear of it.
 func (e *Engine) Once(ctx context.Context) error {
-	scan := watcher.Once(ctx, e.watched(), e.known, e.Log, func(f watcher.File) error { return e.take(ctx, f) })
+	err := e.once(ctx)
+	if passingDisk(err) {
+		return fmt.Errorf("the state folder cannot be written to; nothing is lost, the next pass goes on: %w", err)
+	}
+	return err
+}
+
+func (e *Engine) once(ctx context.Context) error {
+	scan := watcher.Once(ctx, e.watched(), e.known, e.Log, func(f watcher.File) error { return e.takeOnce(ctx, f) })
+	if passingDisk(scan) {
+		return scan
+	}
 	if err := e.drain(ctx, true, nil); err != nil {
 		return err
 	}

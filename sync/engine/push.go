@@ -19,6 +19,7 @@ import (
 
 const (
 	answerGrace  = 4 * time.Second  // for an answer that is on its way when the service stops
+	diskGrace    = time.Minute      // for a disk to take an answer in a single pass
 	heldRetry    = time.Hour        // for a file held because the service calls it malformed
 	fileRetry    = 5 * time.Minute  // for a file held because of its account at a provider
 	laneRetry    = 2 * time.Minute  // for a lane held for a reason that may be mended at the service
@@ -337,10 +338,14 @@ func (e *Engine) recordDelivery(f store.File, now time.Time, stop <-chan struct{
 
 // holdOn records what the service has answered about a file. While the disk is
 // full it holds on to the answer: forgotten, it would put the file in doubt. A
-// stop ends that after one more try.
+// stop ends that after one more try, and in a single pass so does a minute.
 func (e *Engine) holdOn(f store.File, stop <-chan struct{}, record func() error) error {
 	e.answers.Add(1)
 	defer e.answers.Add(-1)
+	var enough <-chan time.Time
+	if e.single.Load() {
+		enough = time.After(diskGrace)
+	}
 	for n, last := 1, false; ; n++ {
 		err := record()
 		if err == nil {
@@ -355,6 +360,8 @@ func (e *Engine) holdOn(f store.File, stop <-chan struct{}, record func() error)
 		_ = e.storeFault(err) // says it; a full disk is never a fault
 		select {
 		case <-stop:
+			last = true
+		case <-enough:
 			last = true
 		case <-time.After(min(backoff(n), 2*time.Second)):
 		}
