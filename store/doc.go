@@ -20,6 +20,7 @@
 //	bucket       key                               value
 //	meta         schema                            version of the schema, 8 bytes
 //	meta         audit                             end of the audit log this database knows, 8 bytes
+//	meta         pruned                            when records of files that are gone were last dropped, Unix seconds
 //	files.1      path, raw bytes                   File, and its place in the queue
 //	delivered.1  SHA-256 over Dest and SHA256      path, time, doubtful
 //	queue.1      library 0 due(8) sequence(8)      path

@@ -30,6 +30,7 @@ var (
 
 	schemaKey = []byte("schema")
 	auditKey  = []byte("audit")
+	prunedKey = []byte("pruned")
 )
 
 const (
