@@ -260,6 +260,31 @@ func (s *Store) Defer(f File, due time.Time) error {
 	return nil
 }
 
+// Hasten makes a file that waits in the queue due now, and returns it as it
+// stands then; held, but not in doubt, it is queued by that. It is false, and
+// nothing changes, if the file is not in the queue or is being pushed.
+func (s *Store) Hasten(path string, now time.Time) (f File, ok bool, err error) {
+	err = s.commit(func(t *txn) error {
+		old, found, err := t.get(path)
+		ok = found && old.queued() && old.State != Pushing
+		if err != nil || !ok {
+			return err
+		}
+		r := old
+		if r.State == Held && r.Doubts == 0 {
+			r.State = Queued
+		}
+		r.UpdatedAt, r.NextAttempt = now.UTC(), now.UTC()
+		r.Due = unixNano(now)
+		f = r.File
+		return t.save(&old, &r)
+	})
+	if err != nil {
+		return File{}, false, fmt.Errorf("make due: %w", err)
+	}
+	return f, ok, nil
+}
+
 // Audit adds a line about a file to the audit log, durable on return. The
 // store's own events are not for others to write.
 func (s *Store) Audit(event string, f File) error {

@@ -275,3 +275,37 @@ func TestDueAfterTheClockWentBack(t *testing.T) {
 		t.Errorf("what is held back for 100 days is due at %v", due)
 	}
 }
+
+// What a person has tried now is due at once, unless it is being pushed: that a
+// push has begun must not be forgotten.
+func TestHasten(t *testing.T) {
+	s := open(t, t.TempDir())
+	now := time.Now()
+	f := file("/a", "alice", "a")
+	if _, err := s.Enqueue(f, now); err != nil {
+		t.Fatal(err)
+	}
+	f.State = Held
+	if err := s.Defer(f, now.Add(time.Hour)); err != nil {
+		t.Fatal(err)
+	}
+	got, ok, err := s.Hasten("/a", now)
+	if err != nil || !ok || got.State != Queued || !got.NextAttempt.Equal(now.UTC()) {
+		t.Fatalf("%+v, %v, %v", got, ok, err)
+	}
+	if _, due, ok, err := s.Next("alice", now, nil); err != nil || !ok || due.After(now) {
+		t.Fatalf("due %s, %v, %v", due, ok, err)
+	}
+	if _, ok, err := s.Begin("/a", now, true); err != nil || !ok {
+		t.Fatal(ok, err)
+	}
+	if _, ok, err := s.Hasten("/a", now); err != nil || ok {
+		t.Errorf("while it is pushed: %v, %v", ok, err)
+	}
+	if got, _, err := s.Get("/a"); err != nil || got.State != Pushing || !got.Begun || !got.Released {
+		t.Errorf("%+v, %v", got, err)
+	}
+	if _, ok, err := s.Hasten("/b", now); err != nil || ok {
+		t.Errorf("unknown: %v, %v", ok, err)
+	}
+}

@@ -41,7 +41,7 @@ func (a *app) retryCommand() *cobra.Command {
 		Short: "Try again now what waits, is held or was refused",
 		Long: "retry has files tried now instead of when their next attempt is due: the files named, or all below a\n" +
 			"folder. Refused files are examined anew. What a folder's hold: keeps back is for release; what is held\n" +
-			"because it may have arrived already is for push --again.",
+			"because it may have arrived already is for push --again. Where a file waits all the same, it is said for what.",
 		RunE: func(_ *cobra.Command, args []string) error {
 			if len(args) == 0 && !all && library == "" || len(args) > 0 && all {
 				return failure(exitUsage, a.hintFor("retry"), "say what to try again: paths, --all or --library NAME")
@@ -56,7 +56,11 @@ func (a *app) retryCommand() *cobra.Command {
 					return err
 				}
 				for _, f := range files {
-					fmt.Fprintf(a.out, "tried now  %s\n", plain(f.Path))
+					if f.Reason == "" {
+						fmt.Fprintf(a.out, "tried now  %s\n", plain(f.Path))
+						continue
+					}
+					fmt.Fprintf(a.out, "waits      %s\n           %s\n", plain(f.Path), plain(f.Reason))
 				}
 				tried += len(files)
 			}

@@ -142,7 +142,7 @@ func (d *drainer) fill(ctx context.Context, now time.Time) error {
 
 // start pushes the lane's next file if one is due and the lane may.
 func (d *drainer) start(ctx context.Context, l *lane, now time.Time) (bool, error) {
-	if !l.ready(now) || d.silent >= silentInAll/2 && l.silent() > 0 || d.engine.paused(l.name) {
+	if !l.ready(now) || d.stuck(l) || d.engine.paused(l.name) {
 		return false, nil
 	}
 	f, due, ok, err := d.engine.Store.Next(l.name, now, func(path string) bool {
@@ -355,12 +355,7 @@ func (d *drainer) jumped(shift time.Duration, now time.Time) {
 
 func (d *drainer) lookForFolders() {
 	before := d.away
-	d.away = map[string]bool{}
-	for _, s := range d.engine.folderStatus() {
-		if isAway(s.State) {
-			d.away[s.Path] = true
-		}
-	}
+	d.away = d.engine.awayFolders()
 	if maps.Equal(before, d.away) {
 		return
 	}

@@ -122,6 +122,17 @@ func (e *Engine) vanished(folder *Folder, f store.File) error {
 	return e.Store.Put(f)
 }
 
+// awayFolders are the folders that can tell nothing of their files.
+func (e *Engine) awayFolders() map[string]bool {
+	away := map[string]bool{}
+	for _, s := range e.folderStatus() {
+		if isAway(s.State) {
+			away[s.Path] = true
+		}
+	}
+	return away
+}
+
 // missing says whether a folder is away, with all that is in it.
 func (e *Engine) missing(folder string) bool {
 	for _, s := range e.folderStatus() {

@@ -11,7 +11,8 @@ import (
 // put things right: the file at this path, all below it, or all for "", of one
 // library or of all for "". A refused file is examined anew. What a folder's
 // hold keeps back stays back, and so does what is in doubt: it may have arrived.
-// It returns what it had tried.
+// It returns what it had tried, each with the reason why it waits all the same;
+// no reason where its turn is now.
 func (e *Engine) Retry(path, library string) ([]store.File, error) {
 	if path == "" {
 		e.watcher.Reexamine("") // also what could not be read a moment ago
@@ -21,7 +22,7 @@ func (e *Engine) Retry(path, library string) ([]store.File, error) {
 		if !below(f.Path, path) || library != "" && f.Library != library {
 			return nil
 		}
-		ok, err := e.retryOne(f)
+		f, ok, err := e.retryOne(f)
 		if ok {
 			tried = append(tried, f)
 		}
@@ -30,29 +31,53 @@ func (e *Engine) Retry(path, library string) ([]store.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, f := range tried {
+	away := e.awayFolders()
+	for i, f := range tried {
 		if err := e.Store.Audit("tried again by a person", f); err != nil {
 			return nil, err
 		}
+		tried[i] = e.keptBack(f, away)
 	}
 	return tried, nil
 }
 
 // retryOne says whether there was something to try.
-func (e *Engine) retryOne(f store.File) (bool, error) {
+func (e *Engine) retryOne(f store.File) (store.File, bool, error) {
 	switch {
 	case f.State == store.Held && f.Doubts > 0:
-		return false, nil
+		return f, false, nil
 	case f.State == store.Queued && f.Attempts == 0 && f.NextAttempt.After(time.Now()): // the folder's hold
-		return false, nil
+		return f, false, nil
 	case f.State == store.Refused || f.State == store.Waiting:
 		if err := e.Store.Unsettle(f.Path); err != nil {
-			return false, fmt.Errorf("retry file: %w", err)
+			return f, false, fmt.Errorf("retry file: %w", err)
 		}
 		e.watcher.Reexamine(f.Folder)
-		return true, nil
+		return f, true, nil
 	}
 	return e.sendNow(f.Path)
+}
+
+// keptBack gives a file that is due the reason why it waits all the same, none
+// where nothing but its turn is in the way.
+func (e *Engine) keptBack(f store.File, away map[string]bool) store.File {
+	f.Reason, f.Hint = "", ""
+	e.mu.Lock()
+	silent, running := e.silences, e.running
+	e.mu.Unlock()
+	silent.asked = nil // which a person's word has ended
+	o := e.host.outage()
+	switch {
+	case !running:
+		f.Reason, f.Hint = "no daemon is running", "digime-sync run, or digime-sync sync for one pass"
+	case away[f.Folder]:
+		f.Reason, f.Hint = folderAway, "bring the folder back, or what it lies on; the file is pushed then"
+	case o != nil:
+		f.Reason, f.Hint = o.lasts()+"; it is asked now whether it is back", "nothing to do: the file goes by itself then"
+	case silent.full || silent.stuck[f.Library]:
+		f = silent.waits(f, f.NextAttempt)
+	}
+	return e.withPause(f)
 }
 
 // Forget drops what is known of the file at a path, and returns that. Its

@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"maps"
 	"sync/atomic"
 	"time"
 
@@ -47,7 +46,7 @@ func (d *drainer) room(now time.Time) bool {
 
 // notice finds out which pushes are silent, and has status say so.
 func (d *drainer) notice(now time.Time) {
-	s := silences{lanes: map[string]time.Time{}, asked: map[string]time.Time{}}
+	s := silences{lanes: map[string]time.Time{}, asked: map[string]time.Time{}, stuck: map[string]bool{}}
 	news := false
 	d.silent = 0
 	for _, l := range d.lanes {
@@ -69,12 +68,19 @@ func (d *drainer) notice(now time.Time) {
 	if news && now.Sub(d.heard) >= d.engine.silentAfter {
 		d.engine.host.slowed(now)
 	}
+	for name := range s.lanes {
+		s.stuck[name] = d.stuck(d.lanes[name])
+	}
 	s.full = d.silent > 0 && !d.room(now)
 	d.engine.mu.Lock()
 	defer d.engine.mu.Unlock()
-	if s.full != d.engine.silences.full || !maps.Equal(s.lanes, d.engine.silences.lanes) || !maps.Equal(s.asked, d.engine.silences.asked) {
-		d.engine.silences = s
-	}
+	d.engine.silences = s
+}
+
+// stuck says whether a library begins no push because of those that are silent.
+func (d *drainer) stuck(l *lane) bool {
+	n := l.silent()
+	return n >= mostSilent || n > 0 && d.silent >= silentInAll/2
 }
 
 // firstOf is the earlier of two times, of which a may be zero for none.
@@ -90,6 +96,7 @@ func firstOf(a, b time.Time) time.Time {
 type silences struct {
 	lanes map[string]time.Time // library → since when, of its first
 	asked map[string]time.Time // library → until when the service asked to wait
+	stuck map[string]bool      // libraries that begin nothing because of them
 	first time.Time            // of all
 	full  bool                 // no library may begin another
 }

@@ -135,3 +135,54 @@ func TestPlaceOfASilentPush(t *testing.T) {
 		t.Error("what moves again is still silent")
 	}
 }
+
+// A person who has files tried now is told what they wait for all the same.
+func TestRetryBehindSilentPushes(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, nil, "alice")
+	r.stall = time.Minute // longer than all of this takes
+	r.restart()
+	r.engine.silentAfter = time.Second
+	r.hush("alice", -1)
+	for i := range mostSilent {
+		r.drop("alice", fmt.Sprint(i, ".txt"), fmt.Sprint(i))
+	}
+	r.start()
+	r.until("all are silent", func() bool {
+		r.engine.mu.Lock()
+		defer r.engine.mu.Unlock()
+		return r.engine.silences.stuck["alice"]
+	})
+	behind := r.drop("alice", "behind.txt", "behind")
+	r.untilState(behind, store.Queued)
+	tried, err := r.engine.Retry("", "")
+	if err != nil || len(tried) != 1 || tried[0].Path != behind || !strings.Contains(tried[0].Reason, "another push of this library has had no answer since") {
+		t.Errorf("tried %+v, %v", tried, err)
+	}
+	must(t, r.engine.Pause("alice", "for today"))
+	tried, err = r.engine.Retry(behind, "")
+	if err != nil || len(tried) != 1 || !strings.Contains(tried[0].Reason, "paused: library alice") {
+		t.Errorf("tried %+v, %v", tried, err)
+	}
+}
+
+// What waits for its next attempt has its turn at once, and nothing is said to be in its way.
+func TestRetryOfWhatWaits(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, nil, "alice")
+	r.api.Fail(sandbox.Fault{Kind: sandbox.ReqPush, Do: sandbox.DoRefuse, Status: 429, RetryAfter: "3600"})
+	path := r.drop("alice", "a.txt", "a")
+	r.start()
+	r.until("it waits for an hour", func() bool { f := r.state(path); return f.NextAttempt != nil && time.Until(*f.NextAttempt) > time.Minute })
+	if tried, err := r.engine.Retry(path, ""); err != nil || len(tried) != 1 || tried[0].Reason != "" {
+		t.Errorf("tried %+v, %v", tried, err)
+	}
+	r.untilState(path, store.Delivered)
+	r.restart()
+	r.api.Fail(sandbox.Fault{Kind: sandbox.ReqPush, Do: sandbox.DoRefuse, Status: 500})
+	other := r.drop("alice", "b.txt", "b")
+	r.once()
+	if tried, err := r.engine.Retry(other, ""); err != nil || len(tried) != 1 || tried[0].Reason != "no daemon is running" {
+		t.Errorf("without a daemon: tried %+v, %v", tried, err)
+	}
+}

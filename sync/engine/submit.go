@@ -71,25 +71,18 @@ func (e *Engine) Submit(ctx context.Context, path string, again bool) error {
 	if err := e.enqueue(rec); err != nil {
 		return err
 	}
-	_, err = e.sendNow(path)
+	_, _, err = e.sendNow(path)
 	return err
 }
 
 // sendNow makes a queued file due now, whatever it waits for; false if it is
-// not queued.
-func (e *Engine) sendNow(path string) (bool, error) {
-	f, ok, err := e.Store.Get(path)
-	if err != nil || !ok || f.State != store.Queued && f.State != store.Retrying && f.State != store.Held {
-		return false, err
+// not queued, or is being pushed.
+func (e *Engine) sendNow(path string) (store.File, bool, error) {
+	f, ok, err := e.Store.Hasten(path, time.Now())
+	if ok {
+		e.wake(f.Library, true)
 	}
-	if f.State == store.Held && f.Doubts == 0 {
-		f.State = store.Queued
-	}
-	if err := e.Store.Defer(f, time.Now()); err != nil {
-		return false, err
-	}
-	e.wake(f.Library, true)
-	return true, nil
+	return f, ok, err
 }
 
 // Release sends files that are held back by their folder's hold now: the file
@@ -109,7 +102,7 @@ func (e *Engine) Release(path string) ([]store.File, error) {
 		return nil, &UsageError{Reason: "nothing is held back at " + path, Hint: "digime-sync status " + path}
 	}
 	for _, f := range held {
-		if _, err := e.sendNow(f.Path); err != nil {
+		if _, _, err := e.sendNow(f.Path); err != nil {
 			return nil, err
 		}
 		if err := e.Store.Audit("released", f); err != nil {
