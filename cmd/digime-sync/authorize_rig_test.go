@@ -16,6 +16,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -25,11 +26,17 @@ import (
 	"github.com/digime-sync/digime-sync/sync/digime"
 )
 
+// lastPorts is the pair of ports that freePorts has looked at last. It goes on from
+// there, since what it has given out may not be listened at yet.
+var lastPorts atomic.Uint32
+
+func init() { lastPorts.Store(rand.Uint32N(5000)) }
+
 // freePorts returns a port that is free together with the next one, below those
 // that systems give out by themselves.
 func freePorts() (port int, err error) {
 	for range 100 {
-		port = 20000 + 2*rand.IntN(5000)
+		port = 20000 + 2*int(lastPorts.Add(1)%5000)
 		var list []net.Listener
 		list, err = listenAll([]string{"127.0.0.1", "::1"}, strconv.Itoa(port))
 		if err == nil {
@@ -273,8 +280,8 @@ func browser() {
 	}
 	defer resp.Body.Close()
 	body, err := io.ReadAll(resp.Body)
-	if err == nil {
-		err = os.WriteFile(filepath.Join(os.Getenv("WORK"), "page.html"), body, 0o644)
+	if err == nil { // at once: the story waits for the file, and reads it then
+		err = store.WriteFile(filepath.Join(os.Getenv("WORK"), "page.html"), body, 0o644)
 	}
 	if err != nil {
 		log.Fatal(err)

@@ -17,8 +17,8 @@ import (
 	"time"
 )
 
-// soon bounds every wait for a fact.
-const soon = 30 * time.Second
+// soon bounds every wait for a fact, as patience does.
+const soon = patience
 
 // controlHTTP serves handler over the control channel of a state directory and
 // returns a client of it. Both are closed with the test.

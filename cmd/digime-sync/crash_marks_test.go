@@ -181,6 +181,24 @@ func (p *crashProgram) killedAt(mark string) bool {
 	return len(hits) > 0 && hits[len(hits)-1] == mark
 }
 
+// listens waits until the daemon answers, or has gone: before that a signal ends
+// it as it ends any process.
+func (p *crashProgram) listens() {
+	deadline := time.After(patience)
+	for {
+		if _, err := p.rig.ask(); err == nil {
+			return
+		}
+		select {
+		case <-p.rig.daemon.gone:
+			return
+		case <-deadline:
+			p.t.Fatalf("round %d: the daemon does not answer", p.round)
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+}
+
 // after calls fn when so many milliseconds have passed, unless the daemon has
 // gone by then.
 func (p *crashProgram) after(ms int, fn func()) {

@@ -74,7 +74,7 @@ type crashRig struct {
 func crashBinary(t *testing.T, dir string) string {
 	t.Helper()
 	binary := filepath.Join(dir, "digime-sync-failpoint.exe")
-	args := []string{"build", "-tags", "failpoint", "-o", binary}
+	args := []string{"build", "-buildvcs=false", "-tags", "failpoint", "-o", binary}
 	if *crashRace {
 		args = append(args, "-race")
 	}
@@ -225,10 +225,10 @@ func (r *crashRig) stop(sig syscall.Signal) {
 	_ = r.daemon.cmd.Process.Signal(sig) // it may have ended by itself
 	select {
 	case <-r.daemon.gone:
-	case <-time.After(15 * time.Second):
+	case <-time.After(patience):
 		_ = r.daemon.cmd.Process.Kill()
 		<-r.daemon.gone
-		r.t.Errorf("the daemon had not ended 15 s after %s", sig)
+		r.t.Errorf("the daemon had not ended %s after %s", patience, sig)
 	}
 	r.buried(r.daemon.killed())
 }
@@ -239,7 +239,7 @@ func (r *crashRig) buried(killed bool) {
 	r.t.Helper()
 	d := r.daemon
 	r.daemon = nil
-	if !r.wire.quiet(10 * time.Second) {
+	if !r.wire.quiet(patience) {
 		r.t.Error("the sandbox is still busy with a daemon that has ended")
 	}
 	if !killed {

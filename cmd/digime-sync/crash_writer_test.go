@@ -21,7 +21,7 @@ type writer struct {
 	rnd  *rand.Rand
 	n    int
 	list []drop
-	late int // a pause that was longer than meant, so that a half-written file may have looked settled
+	late int // pauses that were longer than meant, so that a half-written file may have looked settled
 }
 
 // habits are the ways to drop a file.
@@ -122,7 +122,9 @@ func (w *writer) wait(most int) {
 func (w *writer) put(d drop, content []byte) drop {
 	w.note(d)
 	w.must(os.MkdirAll(filepath.Dir(d.path), 0o755))
+	began := time.Now()
 	w.must(os.WriteFile(d.path, content, 0o644))
+	w.pausedSince(began, d, nil)
 	return d
 }
 
@@ -148,12 +150,12 @@ func (w *writer) sidecarLast(f crashFolder) {
 	w.describe(d)
 }
 
-// slow writes in pieces, with pauses shorter than what counts as settled. One
-// that was longer all the same is noted: what lay there then may be delivered.
+// slow writes in pieces, with pauses shorter than what counts as settled.
 func (w *writer) slow(f crashFolder) {
 	d, content := w.fresh(f)
 	w.note(d)
 	w.describe(d)
+	began := time.Now()
 	file, err := os.Create(d.path)
 	w.must(err)
 	if err != nil {
@@ -163,18 +165,29 @@ func (w *writer) slow(f crashFolder) {
 	for at := 0; at < len(content); at += piece {
 		_, err := file.Write(content[at:min(at+piece, len(content))])
 		w.must(err)
-		written := time.Now()
-		w.wait(int(crashSettle / time.Millisecond / 4))
-		if time.Since(written) > crashSettle/2 {
-			half := d
-			half.sum, half.must, half.last = sumOf(content[:min(at+piece, len(content))]), false, false
-			w.note(half)
-			w.mu.Lock()
-			w.late++
-			w.mu.Unlock()
+		w.pausedSince(began, d, content[:at])
+		began = time.Now()
+		if at+piece < len(content) {
+			w.wait(int(crashSettle / time.Millisecond / 4))
 		}
 	}
 	w.must(file.Close())
+}
+
+// pausedSince looks whether a file may have looked settled, with its first half,
+// while it was written: if that took longer than it should. What lay there may be
+// delivered then, and moved or deleted with all that was written to it later.
+func (w *writer) pausedSince(began time.Time, d drop, lay []byte) {
+	if time.Since(began) < crashSettle/2 {
+		return
+	}
+	w.superseded(d.path)
+	half := d
+	half.sum, half.must, half.last = sumOf(lay), false, false
+	w.note(half)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.late++
 }
 
 func (w *writer) renamed(f crashFolder) {

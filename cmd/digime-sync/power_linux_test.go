@@ -138,7 +138,7 @@ func (d *cutDisk) mount() {
 
 func (d *cutDisk) unmount() {
 	d.t.Helper()
-	deadline := time.After(10 * time.Second)
+	deadline := time.After(patience)
 	for {
 		err := unix.Unmount(d.dir, 0)
 		if err == nil {
