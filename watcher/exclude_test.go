@@ -31,6 +31,7 @@ func TestExcluded(t *testing.T) {
 		{"a.pdf.receipt.json", "written by digime-sync", Folder{}},
 		{"a.pdf.META.json", "sidecar", Folder{}},
 		{"sub/a.pdf", "recursive: false", Folder{}},
+		{"Sent/a.pdf", "what is finished", Folder{}},
 		{"sub/a.pdf", "", Folder{Recursive: true}},
 		{"sub/deep/a.pdf", "", Folder{Recursive: true}},
 		{"Sent/a.pdf", "what is finished", Folder{Recursive: true}},

@@ -1,6 +1,7 @@
 package digime
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 	"net/http"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -21,7 +23,7 @@ func TestEarlyRefusalOnOpenConnection(t *testing.T) {
 			fmt.Fprint(conn, "HTTP/1.1 401 Unauthorized\r\nContent-Length: 2\r\n\r\n{}")
 			_, _ = io.Copy(io.Discard, conn)
 		})
-		client := newClient(t, Options{BaseURL: base, ApplicationID: "app"})
+		client := patient(newClient(t, Options{BaseURL: base, ApplicationID: "app"}))
 		var read atomic.Int64
 		u := newUpload(pattern(3 << 20))
 		open := u.Open
@@ -36,19 +38,44 @@ func TestEarlyRefusalOnOpenConnection(t *testing.T) {
 	}
 }
 
+// bodyAsked tells when the client asks for the body of a refusal, whose header it
+// knows by then.
+type bodyAsked struct {
+	net.Conn
+	refused bool // only the one goroutine that reads looks at it
+	asked   chan struct{}
+}
+
+func (c *bodyAsked) Read(p []byte) (int, error) {
+	if c.refused {
+		close(c.asked)
+	}
+	n, err := c.Conn.Read(p)
+	c.refused = bytes.Contains(p[:n], []byte(" 422 "))
+	return n, err
+}
+
 // While a refusal trickles in, the rest of the file stays here.
 func TestBodyWaitsForSlowRefusal(t *testing.T) {
-	complete := make(chan bool, 1)
+	complete, asked := make(chan bool, 1), make(chan struct{})
 	base := rawServer(t, func(conn net.Conn, req *http.Request) {
 		fmt.Fprint(conn, "HTTP/1.1 100 Continue\r\n\r\n")
 		_, _ = io.CopyN(io.Discard, req.Body, 100)
 		fmt.Fprint(conn, "HTTP/1.1 422 Unprocessable\r\nContent-Length: 2\r\n\r\n")
+		<-asked // meanwhile the file fills the system's buffers, and does not fit into them
 		_ = conn.SetReadDeadline(time.Now().Add(300 * time.Millisecond))
 		_, err := io.Copy(io.Discard, req.Body)
 		complete <- err == nil
 		fmt.Fprint(conn, "{}")
 	})
 	client := newClient(t, Options{BaseURL: base, ApplicationID: "app"})
+	client.transport.DialContext = func(ctx context.Context, network, addr string) (net.Conn, error) {
+		conn, err := dialCounted(ctx, network, addr)
+		if err != nil {
+			return nil, err
+		}
+		return &countedConn{Conn: &bodyAsked{Conn: conn, asked: asked}}, nil
+	}
 	u := newUpload(pattern(32 << 20))
 	wantError(t, client.Push(background(), aContract(), "token", u.Upload), Refused)
 	if _, _, released := u.counts(); released != 0 || <-complete {
@@ -88,7 +115,9 @@ func (c *tornConn) Close() error {
 
 // There is a doubt only when the last byte of the body has left. All that is
 // variable in a push has a fixed length.
-func TestDoubtIsExact(t *testing.T) {
+func TestDoubtIsExact(t *testing.T) { synctest.Test(t, testDoubtIsExact) }
+
+func testDoubtIsExact(t *testing.T) {
 	for name, push := range ways {
 		for _, size := range []int64{1, 100, LastChunk, LastChunk + 1, 200_000} {
 			attempt := func(takes int64) (written int64, e *Error, released int) {

@@ -57,7 +57,7 @@ func TestGarbageAfterTheBody(t *testing.T) {
 			client := newClient(t, Options{BaseURL: base, ApplicationID: "app"})
 			began := time.Now()
 			err := client.Push(background(), aContract(), "token", newUpload(pattern(size)).Upload)
-			if took := time.Since(began); took > 10*time.Second {
+			if took := time.Since(began); took >= answerTime {
 				t.Errorf("%s took %s", name, took)
 			}
 			if c.taken {
@@ -97,13 +97,14 @@ func TestGarbageDuringTheBody(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
+			over := make(chan struct{})
 			base := rawServer(t, func(conn net.Conn, req *http.Request) {
 				_, _ = io.CopyN(io.Discard, req.Body, 100_000)
 				fmt.Fprint(conn, answer)
 				_ = conn.(*net.TCPConn).CloseWrite()
-				_ = conn.SetReadDeadline(time.Now().Add(200 * time.Millisecond))
-				_, _ = io.Copy(io.Discard, conn)
+				<-over // what is not read stays in the system's buffers, and does not fit into them
 			})
+			defer close(over)
 			client := newClient(t, Options{BaseURL: base, ApplicationID: "app"})
 			u := newUpload(pattern(32 << 20))
 			e := wantError(t, client.Push(background(), aContract(), "token", u.Upload), Passing)

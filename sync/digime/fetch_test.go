@@ -192,6 +192,7 @@ func TestFetchBreaksOff(t *testing.T) {
 	}, stall(200*time.Millisecond))
 	_, _, err := fetch(stuck, "file", noLimit, io.Discard)
 	wantError(t, err, Passing, "no progress")
+	stuck.stall = defaultStall
 	ctx, cancel := context.WithCancel(background())
 	_, _, err = stuck.Fetch(ctx, aContract(), "token", "session", "file", noLimit, writerFunc(func(p []byte) (int, error) { cancel(); return len(p), nil }))
 	if err != context.Canceled {

@@ -138,6 +138,7 @@ func TestPostboxAnswers(t *testing.T) {
 // An expired token is answered before any of the file is read.
 func TestPostboxPending(t *testing.T) {
 	r := newRig(t)
+	patient(r.Client)
 	push := r.destinations(t)["postbox"]
 	r.sandbox.ExpireAccess(r.token.UserID)
 	var read atomic.Int64

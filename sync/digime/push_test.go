@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"net/http"
@@ -143,8 +144,10 @@ func TestConnectionsAreReused(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if len(peers) != 1 {
-		t.Errorf("%d connections for pushes one after the other", len(peers))
+	// Go gives a connection up whose writer has not said within 50 ms of the
+	// answer that it is done, as may be on a busy machine.
+	if len(peers) > 3 {
+		t.Errorf("%d connections for seven pushes one after the other", len(peers))
 	}
 }
 
@@ -189,16 +192,16 @@ func TestCancelledPush(t *testing.T) {
 	t.Run("success that is cancelled while its body is read", func(t *testing.T) {
 		ctx, cancel := context.WithCancel(background())
 		defer cancel()
-		client := serve(t, func(w http.ResponseWriter, r *http.Request) {
-			_, _ = io.Copy(io.Discard, r.Body)
-			w.Header().Set("Content-Length", "1000")
-			w.WriteHeader(200)
-			_ = http.NewResponseController(w).Flush()
-			<-r.Context().Done()
-		}, stall(time.Second))
-		if err := client.Push(ctx, aContract(), "token", newUpload(pattern(10)).Upload); err != nil {
-			t.Errorf("the success was lost: %v", err)
-		}
+		unhurried(t, time.Second, func(d time.Duration) error {
+			client := serve(t, func(w http.ResponseWriter, r *http.Request) {
+				_, _ = io.Copy(io.Discard, r.Body)
+				w.Header().Set("Content-Length", "1000")
+				w.WriteHeader(200)
+				_ = http.NewResponseController(w).Flush()
+				<-r.Context().Done()
+			}, stall(d))
+			return client.Push(ctx, aContract(), "token", newUpload(pattern(10)).Upload)
+		})
 	})
 }
 
@@ -207,6 +210,7 @@ func TestCancelledPush(t *testing.T) {
 func TestEarlyAnswers(t *testing.T) {
 	t.Run("401 to 64 MiB", func(t *testing.T) {
 		r := newRig(t)
+		patient(r.Client)
 		r.sandbox.ExpireAccess(r.token.UserID)
 		u := newUpload(pattern(64 << 20))
 		var read atomic.Int64
@@ -224,10 +228,17 @@ func TestEarlyAnswers(t *testing.T) {
 		}
 	})
 	t.Run("413 in the middle", func(t *testing.T) {
+		over := make(chan struct{})
 		client := serve(t, func(w http.ResponseWriter, r *http.Request) {
 			_, _ = io.CopyN(io.Discard, r.Body, 100_000)
-			answerJSON(w, 413, map[string]any{"error": map[string]string{"code": "TooLarge", "message": "at most 1 MB"}})
+			text := `{"error":{"code":"TooLarge","message":"at most 1 MB"}}`
+			w.Header().Set("Content-Length", fmt.Sprint(len(text)))
+			w.WriteHeader(413)
+			fmt.Fprint(w, text)
+			_ = http.NewResponseController(w).Flush()
+			<-over // a server of Go's resets the connection half a second later
 		})
+		defer close(over)
 		wantError(t, client.Push(background(), aContract(), "token", newUpload(pattern(expectAbove)).Upload), Refused, "413", "TooLarge", "at most 1 MB")
 	})
 	t.Run("2xx before the end is no success", func(t *testing.T) {
@@ -281,7 +292,7 @@ func TestExpectationFailed(t *testing.T) {
 
 func testExpectationFailed(t *testing.T, afterBody bool) {
 	var seen []string
-	client := serve(t, func(w http.ResponseWriter, r *http.Request) {
+	client := patient(serve(t, func(w http.ResponseWriter, r *http.Request) {
 		seen = append(seen, r.Header.Get("Expect")+"|"+r.Header.Get("Authorization"))
 		if r.Header.Get("Expect") != "" {
 			if afterBody {
@@ -291,7 +302,7 @@ func testExpectationFailed(t *testing.T, afterBody bool) {
 			return
 		}
 		newSink().ServeHTTP(w, r)
-	})
+	}))
 	u := newUpload(pattern(3 << 20))
 	if err := client.Push(background(), aContract(), "token", u.Upload); err != nil {
 		t.Fatal(err)

@@ -78,7 +78,7 @@ func TestReadBack(t *testing.T) {
 		}
 		want := descriptors[i%2]
 		want.ContractID = r.contract.ID
-		if !reflect.DeepEqual(m.Descriptor, want) || time.Since(m.Created).Abs() > time.Minute || time.Since(f.Updated).Abs() > time.Minute {
+		if !reflect.DeepEqual(m.Descriptor, want) || time.Since(m.Created).Abs() > time.Hour || time.Since(f.Updated).Abs() > time.Hour {
 			t.Errorf("file %d: %+v of %v", i, m, f.Updated)
 		}
 	}

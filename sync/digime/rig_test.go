@@ -112,6 +112,27 @@ func serve(t testing.TB, h http.HandlerFunc, change ...func(*Options)) *Client {
 
 func stall(d time.Duration) func(*Options) { return func(o *Options) { o.Stall = d } }
 
+// unhurried attempts something with a short stall, and with longer and longer
+// ones where that did not show what it should: on a machine that is busy with
+// other things the test itself may come to a halt for as long as a stall lasts.
+func unhurried(t *testing.T, stall time.Duration, attempt func(stall time.Duration) error) {
+	t.Helper()
+	var err error
+	for ; stall < time.Minute; stall *= 5 {
+		if err = attempt(stall); err == nil {
+			return
+		}
+	}
+	t.Error(err)
+}
+
+// patient has a client wait for leave to send a big body as long as it takes:
+// what came of the refusal is what the test is about, not who was quicker.
+func patient(c *Client) *Client {
+	c.transport.ExpectContinueTimeout = time.Minute
+	return c
+}
+
 var testContract = Contract{ID: "contract", Key: nil}
 
 func aContract() Contract {

@@ -29,27 +29,29 @@ func TestSlowNetwork(t *testing.T) {
 	}
 	t.Parallel()
 	if testing.Short() {
-		t.Skip("takes seconds, and is about time: other work on the machine disturbs it")
+		t.Skip("takes seconds")
 	}
-	const short = time.Second
-	base := rawServer(t, func(conn net.Conn, req *http.Request) {
-		_ = conn.(*net.TCPConn).SetReadBuffer(4 << 10)
-		buf := make([]byte, 4<<10)
-		for n := int64(0); n < req.ContentLength; {
-			m, err := req.Body.Read(buf)
-			if n += int64(m); err != nil && n < req.ContentLength {
-				return
+	unhurried(t, time.Second, func(short time.Duration) error {
+		base := rawServer(t, func(conn net.Conn, req *http.Request) {
+			_ = conn.(*net.TCPConn).SetReadBuffer(4 << 10)
+			buf := make([]byte, 4<<10)
+			for n := int64(0); n < req.ContentLength; {
+				m, err := req.Body.Read(buf)
+				if n += int64(m); err != nil && n < req.ContentLength {
+					return
+				}
+				<-time.After(short / 33)
 			}
-			<-time.After(30 * time.Millisecond)
+			fmt.Fprint(conn, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+		})
+		client := newClient(t, Options{BaseURL: base, ApplicationID: "app", Stall: short})
+		began := time.Now()
+		err := client.Push(background(), aContract(), "token", newUpload(pattern(450_000)).Upload)
+		if took := time.Since(began); err == nil && took < 3*short {
+			t.Errorf("after %s", took)
 		}
-		fmt.Fprint(conn, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+		return err
 	})
-	client := newClient(t, Options{BaseURL: base, ApplicationID: "app", Stall: short})
-	began := time.Now()
-	err := client.Push(background(), aContract(), "token", newUpload(pattern(450_000)).Upload)
-	if took := time.Since(began); err != nil || took < 3*short {
-		t.Errorf("after %s: %v", took, err)
-	}
 }
 
 // A connection that is never made, or whose TLS is never spoken, ends by its
@@ -231,7 +233,7 @@ func TestLeaveThatComesLateOrNever(t *testing.T) {
 			if err := client.Push(background(), aContract(), "token", newUpload(pattern(3<<20)).Upload); err != nil {
 				t.Error(err)
 			}
-			if took := time.Since(began); took < expectTimeout || took > expectTimeout+5*time.Second {
+			if took := time.Since(began); took < expectTimeout || took > expectTimeout+time.Minute {
 				t.Errorf("took %s", took)
 			}
 		})

@@ -230,7 +230,7 @@ func TestSecondAttemptIsNewInAllWays(t *testing.T) {
 		var mu sync.Mutex
 		var bearers []string
 		var complete int
-		client := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		client := patient(serve(t, func(w http.ResponseWriter, r *http.Request) {
 			mu.Lock()
 			defer mu.Unlock()
 			bearers = append(bearers, r.Header.Get("Authorization"))
@@ -242,7 +242,7 @@ func TestSecondAttemptIsNewInAllWays(t *testing.T) {
 				complete++
 			}
 			answerJSON(w, 200, map[string]string{"status": "delivered"})
-		})
+		}))
 		u := newUpload(pattern(2 << 20))
 		if err := push(client, background(), aContract(), "token", u.Upload); err != nil {
 			t.Fatalf("%s: %v", name, err)

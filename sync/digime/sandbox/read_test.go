@@ -192,7 +192,7 @@ func TestReadRefusals(t *testing.T) {
 	r.wantRefusal(q, 403, "InsufficientScope", "")
 
 	r.mu.Lock()
-	r.sessions[mine.session].Expiry = time.Now().UnixMilli()
+	r.sessions[mine.session].Expiry = time.Now().Add(-time.Second).UnixMilli()
 	r.mu.Unlock()
 	r.wantRefusal(mine.get("query/"+mine.session), 404, "InvalidSession", "")
 	r.ExpireAccess(r.user)

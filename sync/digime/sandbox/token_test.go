@@ -283,12 +283,12 @@ func TestForgedAnswers(t *testing.T) {
 
 func TestNewToken(t *testing.T) {
 	r := newRig(t, Options{})
-	data, err := r.NewToken(r.user, "read-1", 90*time.Second, time.Hour)
+	data, err := r.NewToken(r.user, "read-1", 90*time.Minute, time.Hour)
 	if err != nil {
 		t.Fatal(err)
 	}
 	token := parseToken(t, data)
-	if in := time.Until(time.Unix(token.AccessToken.Expiry, 0)); token.User.ID != r.user || token.ConsentID == "" || in > 90*time.Second || in < 80*time.Second {
+	if in := time.Until(time.Unix(token.AccessToken.Expiry, 0)); token.User.ID != r.user || token.ConsentID == "" || in > 90*time.Minute || in < 80*time.Minute {
 		t.Errorf("token %+v lives %v", token, in)
 	}
 	if _, err := r.NewToken("nobody", "read-1", 0, 0); err == nil {
