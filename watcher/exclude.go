@@ -43,12 +43,12 @@ func lowered(patterns []string) []string {
 func (f *filter) dir(rel string) string {
 	name := rel[strings.LastIndexByte(rel, '/')+1:]
 	switch {
+	case slices.Contains(ownFolders, strings.ToLower(name)):
+		return fmt.Sprintf("folders named %q hold what is finished", name)
 	case !f.recursive:
 		return "only files directly in the folder are taken (recursive: false)"
 	case strings.HasPrefix(name, "."):
 		return "a name that starts with a dot is hidden"
-	case slices.Contains(ownFolders, strings.ToLower(name)):
-		return fmt.Sprintf("folders named %q hold what is finished", name)
 	}
 	return f.excluded(rel)
 }
