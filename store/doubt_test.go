@@ -124,3 +124,87 @@ func TestDoubtOutlivesTheDatabase(t *testing.T) {
 		t.Errorf("%d doubts about what was delivered, %v", f.Doubts, err)
 	}
 }
+
+// gateway is a push of a path for which a gateway alone has answered.
+func gateway(t testing.TB, s *Store, path string) {
+	t.Helper()
+	f, ok, err := s.Begin(path, t0, true)
+	must(t, err)
+	if !ok {
+		t.Fatalf("Begin(%s) found nothing to push", path)
+	}
+	f.State, f.Begun, f.Released, f.Doubtful = Retrying, false, false, true
+	must(t, s.Defer(f, t0.Add(time.Hour)))
+	must(t, s.Audit(EventGateway, f))
+}
+
+// That a gateway alone has answered belongs to the content likewise: it outlives
+// the name and the database, ends with the delivery, and is no doubt that holds.
+func TestGatewaysAnswerIsAboutTheContent(t *testing.T) {
+	for name, c := range map[string]struct {
+		between func(t *testing.T, s *Store, dir string) *Store
+		want    bool
+	}{
+		"under another name meanwhile": {func(_ *testing.T, s *Store, _ string) *Store { return s }, true},
+		"forgotten": {func(t *testing.T, s *Store, _ string) *Store {
+			must(t, s.Forget("/in/a"))
+			return s
+		}, true},
+		"written over": {func(t *testing.T, s *Store, _ string) *Store {
+			enqueue(t, s, file("/in/a", "alice", "else"), Queued)
+			push(t, s, "/in/a")
+			return s
+		}, true},
+		"the database is lost": {func(t *testing.T, s *Store, dir string) *Store {
+			must(t, s.Close())
+			remove(t, dir, dbName)
+			return open(t, dir)
+		}, true},
+		"delivered": {func(t *testing.T, s *Store, _ string) *Store {
+			push(t, s, "/in/a")
+			return s
+		}, false},
+		"delivered, and the database is lost": {func(t *testing.T, s *Store, dir string) *Store {
+			push(t, s, "/in/a")
+			must(t, s.Close())
+			remove(t, dir, dbName)
+			return open(t, dir)
+		}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			s := open(t, dir)
+			enqueue(t, s, file("/in/a", "alice", "one"), Queued)
+			gateway(t, s, "/in/a")
+			s = c.between(t, s, dir)
+			again := file("/in/b", "alice", "one")
+			again.Again = true
+			enqueue(t, s, again, Queued)
+			f, ok, err := s.Begin("/in/b", t0, true)
+			if err != nil || !ok || f.Doubtful != c.want || f.Doubts != 0 {
+				t.Errorf("may be double %v, want %v; %d doubts; %v, %v", f.Doubtful, c.want, f.Doubts, ok, err)
+			}
+		})
+	}
+}
+
+// A lost answer counts for more, whichever came first.
+func TestLostAnswerGoesBeforeAGateways(t *testing.T) {
+	for name, steps := range map[string][]func(testing.TB, *Store, string){
+		"the gateway's first": {gateway, lose},
+		"the gateway's last":  {lose, gateway},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := open(t, t.TempDir())
+			enqueue(t, s, file("/in/a", "alice", "one"), Queued)
+			for _, step := range steps {
+				step(t, s, "/in/a")
+			}
+			must(t, s.Forget("/in/a"))
+			enqueue(t, s, file("/in/b", "alice", "one"), Queued)
+			if next, begun := beginDoubts(t, s, "/in/b"); next != 1 || begun != 1 {
+				t.Errorf("%d doubts said Next and %d Begin, want 1", next, begun)
+			}
+		})
+	}
+}

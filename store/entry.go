@@ -11,12 +11,13 @@ import (
 )
 
 // Events of the audit log that the store reads back, and writes itself but for
-// EventInDoubt; others are for people.
+// EventInDoubt and EventGateway; others are for people.
 const (
-	EventDelivered = "delivered"  // the library has the content
-	EventAfterDone = "after-done" // the after-action of a delivered file was carried out
-	EventKnown     = "known"      // a delivery copied from the database into a log that had lost it
-	EventInDoubt   = "in doubt"   // the content was sent and may be in the library
+	EventDelivered = "delivered"                   // the library has the content
+	EventAfterDone = "after-done"                  // the after-action of a delivered file was carried out
+	EventKnown     = "known"                       // a delivery copied from the database into a log that had lost it
+	EventInDoubt   = "in doubt"                    // the content was sent and may be in the library
+	EventGateway   = "answered by a gateway alone" // likewise, but that it failed is likelier
 )
 
 // Entry is one line of the audit log. Strings that are not UTF-8 survive.

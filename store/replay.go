@@ -139,7 +139,9 @@ func (t *txn) replay(e *Entry) error {
 		n.After = ""
 		return t.save(&r, &n)
 	case EventInDoubt:
-		return t.replayDoubt(e)
+		return t.replayDoubt(e, lostAnswer)
+	case EventGateway:
+		return t.replayDoubt(e, gatewayOnly)
 	case EventKnown:
 		key, err := hex.DecodeString(e.Key)
 		if err != nil || len(key) == 0 {

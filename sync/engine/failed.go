@@ -30,7 +30,12 @@ func (p *push) failed(err error, api *digime.Error) {
 		return
 	}
 	f.Code, f.Message = api.Code, api.Message
-	f.Doubtful = f.Doubtful || api.Unsure
+	if api.Unsure {
+		f.Doubtful = true
+		defer func() {
+			p.outcome.fault = errors.Join(p.outcome.fault, p.engine.Store.Audit(store.EventGateway, p.file))
+		}()
+	}
 	switch api.Class {
 	case digime.Changed:
 		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) {

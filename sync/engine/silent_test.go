@@ -173,7 +173,10 @@ func TestRetryOfWhatWaits(t *testing.T) {
 	r.api.Fail(sandbox.Fault{Kind: sandbox.ReqPush, Do: sandbox.DoRefuse, Status: 429, RetryAfter: "3600"})
 	path := r.drop("alice", "a.txt", "a")
 	r.start()
-	r.until("it waits for an hour", func() bool { f := r.state(path); return f.NextAttempt != nil && time.Until(*f.NextAttempt) > time.Minute })
+	r.until("it waits for an hour", func() bool {
+		f := r.state(path)
+		return f.NextAttempt != nil && time.Until(*f.NextAttempt) > time.Minute
+	})
 	if tried, err := r.engine.Retry(path, ""); err != nil || len(tried) != 1 || tried[0].Reason != "" {
 		t.Errorf("tried %+v, %v", tried, err)
 	}

@@ -2,6 +2,8 @@ package engine
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
 	"testing"
 
 	"github.com/digime-sync/digime-sync/store"
@@ -32,6 +34,42 @@ func TestGatewayThatLostTheAnswer(t *testing.T) {
 			}
 			r.until("the receipt is there", func() bool { return exist(path + ReceiptSuffix) })
 			if receipt := r.receipt(path); receipt.MayBeDouble != double {
+				t.Errorf("%+v", receipt)
+			}
+		})
+	}
+}
+
+// That is known still when the file has another name by then, or the database is
+// made anew.
+func TestGatewaysAnswerOutlivesNameAndDatabase(t *testing.T) {
+	t.Parallel()
+	for name, between := range map[string]func(r *rig, path string) string{
+		"renamed": func(r *rig, path string) string {
+			to := filepath.Join(filepath.Dir(path), "b.txt")
+			must(r.t, os.Rename(path+".meta.json", to+".meta.json"))
+			must(r.t, os.Rename(path, to))
+			r.restart()
+			return to
+		},
+		"without a database": func(r *rig, path string) string {
+			r.close()
+			must(r.t, os.Remove(filepath.Join(r.dir, "state", "state.db")))
+			r.open()
+			return path
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t, func(f *Folder) { f.InDoubt = "hold" }, "alice")
+			r.api.Fail(sandbox.Fault{Kind: sandbox.ReqPush, Do: sandbox.DoRefuse, Status: 504, AfterBody: true})
+			path := r.drop("alice", "a.txt", "content")
+			r.once()
+			path = between(r, path)
+			r.start()
+			r.untilState(path, store.Delivered)
+			r.until("the receipt is there", func() bool { return exist(path + ReceiptSuffix) })
+			if receipt := r.receipt(path); !receipt.MayBeDouble {
 				t.Errorf("%+v", receipt)
 			}
 		})
