@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
+	"strings"
 	"testing"
 	"time"
 )
@@ -242,5 +244,44 @@ func TestClosed(t *testing.T) {
 		if !errors.Is(err, ErrClosed) {
 			t.Errorf("after Close: %v", err)
 		}
+	}
+}
+
+// What is skipped is told by path, state and whether it has a reason, also where
+// a text holds that word; pages go on behind what was skipped.
+func TestFilesBut(t *testing.T) {
+	s := open(t, t.TempDir())
+	const n = 3 * pageSize
+	parallel(t, n, func(i int) error {
+		f := file(fmt.Sprintf("/in/%04d", i), "alice", fmt.Sprint(i))
+		f.State, f.SHA256 = Ignored, ""
+		if i%3 == 0 {
+			f.State, f.Hint = Waiting, `no "reason": none`
+		}
+		if i%6 == 0 {
+			f.Reason = "it has no sidecar"
+		}
+		return s.Put(f)
+	})
+	asked, skipped, got := 0, map[State]int{}, 0
+	must(t, s.FilesBut("/in/", func(path string, state State, reason bool) bool {
+		i, err := strconv.Atoi(strings.TrimPrefix(path, "/in/"))
+		if err != nil || (state == Waiting) != (i%3 == 0) || reason != (i%6 == 0) {
+			t.Errorf("%s: %s, reason %v, %v", path, state, reason, err)
+		}
+		asked++
+		if !reason {
+			skipped[state]++
+		}
+		return !reason
+	}, func(f File) error {
+		if f.Reason == "" || f.State != Waiting {
+			t.Errorf("%s was to be skipped", f.Path)
+		}
+		got++
+		return nil
+	}))
+	if asked != n || got != n/6 || skipped[Ignored] != n*2/3 || skipped[Waiting] != n/6 {
+		t.Errorf("asked %d times, skipped %v, got %d", asked, skipped, got)
 	}
 }
