@@ -70,6 +70,7 @@ var scenes = []struct {
 	{"reload.", scene{during: (*crashProgram).reload}},
 	{"vault.restore", scene{prepare: (*crashProgram).loseKeyCopy}},
 	{"compact.", scene{prepare: (*crashProgram).waste}},
+	{"prune.", scene{prepare: (*crashProgram).outlive}},
 	{"note.", scene{prepare: (*crashProgram).badSidecar, during: (*crashProgram).mendSidecar}},
 	{"push.doubt", scene{prepare: (*crashProgram).loseAnswer}},
 	{"rebuild.", scene{prepare: (*crashProgram).damage}},
@@ -155,6 +156,19 @@ func (p *crashProgram) waste() {
 	}
 	each(func(path string) error { return s.Put(store.File{Path: path, State: store.Ignored, Reason: reason}) })
 	each(s.Forget)
+	p.rig.must(s.Close())
+}
+
+// outlive leaves records of files that are gone for long.
+func (p *crashProgram) outlive() {
+	s, err := store.Open(p.rig.state(), nil)
+	p.rig.must(err)
+	folder := p.rig.folder(crashFolders[0].name)
+	for i := range 10 {
+		p.rig.must(s.Put(store.File{Path: filepath.Join(folder, fmt.Sprint("gone-", i)), Folder: folder, State: store.Ignored,
+			UpdatedAt: time.Now().AddDate(-1, 0, -i)}))
+	}
+	p.rig.must(s.SetPruned(time.Now().AddDate(0, 0, -2)))
 	p.rig.must(s.Close())
 }
 

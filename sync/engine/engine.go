@@ -243,6 +243,9 @@ func (e *Engine) once(ctx context.Context) error {
 	if err := e.sweepOnce(time.Now()); err != nil {
 		return err
 	}
+	if err := e.pruneAll(ctx); err != nil {
+		return err
+	}
 	return scan
 }
 

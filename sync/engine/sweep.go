@@ -16,18 +16,27 @@ const sweepEvery = 15 * time.Second
 
 // sweep keeps what people see true while time passes.
 func (e *Engine) sweep(ctx context.Context) error {
+	var p pruner
 	for {
 		began := time.Now()
 		if err := e.storeFault(e.sweepOnce(began)); err != nil {
 			return err
 		}
+		more, err := e.prune(&p, began)
+		if err := e.storeFault(err); err != nil {
+			return err
+		}
 		if err := e.storeFault(e.probe()); err != nil {
 			return err
+		}
+		wait := sweepEvery
+		if more { // one pass through the records is to end within a working day
+			wait = time.Second
 		}
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-time.After(max(sweepEvery, 20*time.Since(began))):
+		case <-time.After(max(wait, 20*time.Since(began))):
 		}
 	}
 }
