@@ -29,6 +29,8 @@ type daemon struct {
 	parts    *parts
 	next     chan successor
 
+	reloading sync.Mutex // one at a time: the last one's word about the configuration must be the newest
+
 	mu      sync.Mutex
 	cfg     *Config
 	engine  *engine.Engine
@@ -99,6 +101,8 @@ func (d *daemon) run(ctx context.Context) error {
 // reload checks the configuration as it is now and takes it over; a bad one is
 // refused with all its faults, and the last good one stays.
 func (d *daemon) reload(ctx context.Context) error {
+	d.reloading.Lock()
+	defer d.reloading.Unlock()
 	cfg, log, err := d.app.openDaemon()
 	var e *engine.Engine
 	if err == nil {
@@ -155,11 +159,15 @@ type fileStamp string
 
 func stampOf(path string) fileStamp { return fileStamp(layerStamp(path)) }
 
+// hangups brings SIGHUP until stop, which never comes on Windows.
+func hangups() (hup chan os.Signal, stop func()) {
+	hup = make(chan os.Signal, 1)
+	signal.Notify(hup, syscall.SIGHUP)
+	return hup, func() { signal.Stop(hup) }
+}
+
 // watchConfig takes a changed configuration over by itself, and at once on SIGHUP.
-func (d *daemon) watchConfig(ctx context.Context) error {
-	hup := make(chan os.Signal, 1)
-	signal.Notify(hup, syscall.SIGHUP) // never comes on Windows
-	defer signal.Stop(hup)
+func (d *daemon) watchConfig(ctx context.Context, hup <-chan os.Signal) error {
 	tick := time.NewTicker(configCheck)
 	defer tick.Stop()
 	var before fileStamp

@@ -65,6 +65,8 @@ func serve(ctx context.Context, a *app, cfg *Config, seen fileStamp, life *life,
 		return notStarted(err)
 	}
 	defer p.close()
+	hup, stop := hangups() // before anybody hears that the daemon runs: else it would end it
+	defer stop()
 	l, err := listenFor(cfg)
 	if err != nil {
 		return notStarted(err)
@@ -74,7 +76,7 @@ func serve(ctx context.Context, a *app, cfg *Config, seen fileStamp, life *life,
 	life.enter(d, nil)
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return serveControl(ctx, l, controlHandler(d)) })
-	g.Go(func() error { return d.watchConfig(ctx) })
+	g.Go(func() error { return d.watchConfig(ctx, hup) })
 	g.Go(func() error { return d.run(ctx) })
 	g.Go(func() error { return d.fleet.Run(ctx) })
 	g.Go(func() error { return life.beat(ctx) })

@@ -26,8 +26,9 @@ func notStarted(err error) error {
 	return &startError{err}
 }
 
-// waitEvery is how often it is looked whether what is waited out is over.
-const waitEvery = 2 * time.Second
+// waitEvery is how often it is looked whether what is waited out is over; tests
+// look more often.
+var waitEvery = 2 * time.Second
 
 // keepServing serves under a manager. What keeps an engine from running at the
 // start may pass: the configuration has a fault or is yet to be written, another
