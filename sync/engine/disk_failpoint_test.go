@@ -135,7 +135,7 @@ func (f *faults) round(mark, errno string) {
 // which comes every 15 s, or less often on a slow disk.
 func (f *faults) until(what string, fact func() bool) {
 	f.t.Helper()
-	deadline := time.After(2 * time.Minute)
+	deadline := time.After(4 * time.Minute)
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	for !fact() {
@@ -252,7 +252,7 @@ func TestStopWithAnAnswerNotRecorded(t *testing.T) {
 			if room {
 				must(t, os.Remove(f.plan))
 			}
-			if took := f.stop(); took > 5*time.Second {
+			if took := f.stop(); took > stopLimit {
 				t.Errorf("the stop took %s", took)
 			}
 			_ = os.Remove(f.plan) // it may be gone

@@ -44,20 +44,21 @@ func TestThreeFatesThenRestart(t *testing.T) {
 	for _, fate := range []struct {
 		name   string
 		fault  *sandbox.Fault
+		size   int // of the file; one that is cut must not fit into the system's buffers
 		copies int
 		state  store.State // before the restart
 	}{
-		{"ok", nil, 1, store.Delivered},
-		{"refused in passing", &sandbox.Fault{Kind: sandbox.ReqPush, Do: sandbox.DoRefuse, Status: 503, AfterBody: true}, 1, store.Retrying},
-		{"body cut", &sandbox.Fault{Kind: sandbox.ReqPush, Do: sandbox.DoCut, Bytes: 100_000}, 1, store.Retrying},
-		{"taken but the answer lost", &sandbox.Fault{Kind: sandbox.ReqPush, Do: sandbox.DoLose}, 2, store.Retrying},
+		{"ok", nil, 1 << 20, 1, store.Delivered},
+		{"refused in passing", &sandbox.Fault{Kind: sandbox.ReqPush, Do: sandbox.DoRefuse, Status: 503, AfterBody: true}, 1 << 20, 1, store.Retrying},
+		{"body cut", &sandbox.Fault{Kind: sandbox.ReqPush, Do: sandbox.DoCut, Bytes: 100_000}, 32 << 20, 1, store.Retrying},
+		{"taken but the answer lost", &sandbox.Fault{Kind: sandbox.ReqPush, Do: sandbox.DoLose}, 1 << 20, 2, store.Retrying},
 	} {
 		t.Run(fate.name, func(t *testing.T) {
 			r := newRig(t, nil, "alice")
 			if fate.fault != nil {
 				r.api.Fail(*fate.fault)
 			}
-			path := r.drop("alice", "scan.txt", strings.Repeat("0123456789", 1<<17))
+			path := r.drop("alice", "scan.txt", strings.Repeat("0123456789", 1+fate.size/10))
 			r.once()
 			if f := r.state(path); f.State != fate.state {
 				t.Fatalf("before the restart: %+v", f)
@@ -134,14 +135,16 @@ func TestStopInTheMiddleOfAnUpload(t *testing.T) {
 	for _, after := range []bool{false, true} {
 		t.Run(fmt.Sprintf("body sent=%v", after), func(t *testing.T) {
 			r := newRig(t, nil, "alice")
+			r.stall = 10 * time.Minute
+			r.restart()
 			r.api.Fail(sandbox.Fault{Kind: sandbox.ReqPush, Do: sandbox.DoStall, AfterBody: after})
-			path := r.drop("alice", "large.bin", strings.Repeat("x", 8<<20))
+			path := r.drop("alice", "large.bin", strings.Repeat("x", 32<<20))
 			r.start()
 			r.until("the push has begun", func() bool { return r.pushes.Load() > 0 })
 			if after {
 				r.until("the body has arrived", func() bool { return r.bodies.Load() > 0 })
 			}
-			if took := r.stop(); took > 5*time.Second {
+			if took := r.stop(); took > stopLimit {
 				t.Errorf("stopped after %s", took)
 			}
 			r.restart()

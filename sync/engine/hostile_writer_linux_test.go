@@ -137,7 +137,7 @@ func (w *writer) taken(f *held) {
 	if len(f.content) > 0 && (good || w.folder == filepath.Join(w.h.dir, "bob")) {
 		sum := sumOf(f.content)
 		for n := 0; !w.accounted(sum); n++ {
-			if n == 40 {
+			if n == 1200 { // a minute
 				w.h.t.Errorf("%s vanished, and %s was not delivered for %q", f.path, sum, f.user)
 				break
 			}

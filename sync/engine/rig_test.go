@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"crypto/rsa"
@@ -160,6 +161,11 @@ func (r *rig) start() {
 	go func() { done <- engine.Run(ctx) }()
 }
 
+// stopLimit is how long a stop may take that waits for nothing. That is 5 s, and
+// more where the machine is busy: whoever waited for what hangs in these tests
+// would take longer.
+const stopLimit = 30 * time.Second
+
 // stop ends the run, and returns how long that took.
 func (r *rig) stop() time.Duration {
 	r.t.Helper()
@@ -254,6 +260,24 @@ func (r *rig) receipt(path string) Receipt {
 	must(r.t, err)
 	must(r.t, json.Unmarshal(data, &receipt))
 	return receipt
+}
+
+// keptLog keeps what is logged.
+type keptLog struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (l *keptLog) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buf.Write(p)
+}
+
+func (l *keptLog) count(what string) int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return strings.Count(l.buf.String(), what)
 }
 
 func exist(path string) bool {
