@@ -38,6 +38,7 @@ type Entry struct {
 	Sidecar    string    `json:"sidecar,omitzero"`
 	SidecarSig Sig       `json:"sidecar_sig,omitzero"`
 	After      string    `json:"after,omitzero"`
+	MovedTo    string    `json:"moved_to,omitzero"` // of EventAfterDone
 	Key        string    `json:"key,omitzero"` // of EventKnown: hex key in delivered.1
 }
 
@@ -48,7 +49,7 @@ type entryLine struct {
 
 // texts are the fields that may be other than UTF-8.
 func (e *Entry) texts() map[string]*string {
-	return map[string]*string{"path": &e.Path, "dest": &e.Dest, "library": &e.Library, "folder": &e.Folder, "sidecar": &e.Sidecar}
+	return map[string]*string{"path": &e.Path, "dest": &e.Dest, "library": &e.Library, "folder": &e.Folder, "sidecar": &e.Sidecar, "moved_to": &e.MovedTo}
 }
 
 // entryOf makes the log's entry about a file.
@@ -58,6 +59,11 @@ func entryOf(event string, f *File, now time.Time) Entry {
 		Sig: f.Sig, Attempts: f.Attempts, Doubtful: f.Doubtful, Reason: f.Reason, Code: f.Code,
 		Folder: f.Folder, Sidecar: f.Sidecar, SidecarSig: f.SidecarSig, After: f.After,
 	}
+}
+
+// doneEntry says no more than what there is beyond the line about the delivery.
+func doneEntry(f *File, now time.Time) Entry {
+	return Entry{Time: now.UTC(), Event: EventAfterDone, Path: f.Path, SHA256: f.SHA256, Library: f.Library, After: f.After, MovedTo: f.MovedTo}
 }
 
 // file is the record of a delivered file, as far as the log knows it.

@@ -306,7 +306,7 @@ func (t *txn) afterDone(l late) error {
 	if err != nil || !ok || !old.afterDue() {
 		return err
 	}
-	if err := t.write(entryOf(EventAfterDone, &old.File, l.at)); err != nil {
+	if err := t.write(doneEntry(&old.File, l.at)); err != nil {
 		return err
 	}
 	r := old

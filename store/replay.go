@@ -2,6 +2,7 @@ package store
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/hex"
 	"fmt"
 
@@ -136,7 +137,7 @@ func (t *txn) replay(e *Entry) error {
 			return err
 		}
 		n := r
-		n.After = ""
+		n.After, n.MovedTo = "", cmp.Or(e.MovedTo, r.MovedTo)
 		return t.save(&r, &n)
 	case EventInDoubt:
 		return t.replayDoubt(e, lostAnswer)

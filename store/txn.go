@@ -10,6 +10,11 @@ import (
 	"go.etcd.io/bbolt"
 )
 
+// filesFill is how full bbolt leaves a page of records that it splits. Names mostly
+// come in their order, with a date or a number in them, so that nothing is
+// added to a page any more once it is split.
+const filesFill = 0.9
+
 // txn is a transaction with the lines it adds to the audit log.
 type txn struct {
 	tx      *bbolt.Tx
@@ -21,6 +26,9 @@ func (t *txn) bucket(name []byte) *bbolt.Bucket {
 	b := t.tx.Bucket(name)
 	if b == nil {
 		panic(fmt.Sprintf("bucket %s is gone", name)) // guard makes it a DamagedError
+	}
+	if bytes.Equal(name, filesBucket) {
+		b.FillPercent = filesFill
 	}
 	return b
 }
