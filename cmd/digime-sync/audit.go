@@ -110,6 +110,9 @@ func (a *app) printEntry(e store.Entry) error {
 	if e.SHA256 != "" {
 		text += "  sha256 " + e.SHA256
 	}
+	if e.MovedTo != "" {
+		text += "  moved to " + e.MovedTo
+	}
 	if e.Doubtful {
 		text += "  perhaps twice"
 	}

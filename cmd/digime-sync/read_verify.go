@@ -30,7 +30,7 @@ type sentFile struct {
 // contents that were replaced and of files that are forgotten, and what only the
 // database knows. What went to a provider is not in the library.
 func deliveredFiles(cfg *Config, log *slog.Logger, library string) ([]sentFile, error) {
-	status, err := readStatus(cfg, log, "")
+	status, err := readStatus(cfg, log, "", false)
 	if err != nil {
 		return nil, err
 	}
@@ -41,18 +41,24 @@ func deliveredFiles(cfg *Config, log *slog.Logger, library string) ([]sentFile, 
 	var list []sentFile
 	logged := map[string]int{}
 	err = store.ReadAudit(cfg.StateDir, func(e store.Entry) error {
+		if e.MovedTo != "" && moved[e.Path] != e.Path { // there is no record any more, or it says the same
+			moved[e.Path] = e.MovedTo
+		}
 		if e.Event != store.EventDelivered || e.Library != library {
 			return nil
 		}
 		logged[e.SHA256]++
 		if !strings.HasPrefix(e.Dest, engine.PushProvider+" ") {
-			list = append(list, sentFile{path: e.Path, lies: cmp.Or(moved[e.Path], e.Path), sidecar: e.Sidecar, sha256: e.SHA256, at: e.Time})
+			list = append(list, sentFile{path: e.Path, sidecar: e.Sidecar, sha256: e.SHA256, at: e.Time})
 		}
 		return nil
 	})
 	var damaged *store.DamagedError
 	if err != nil && !errors.As(err, &damaged) { // the database fills what damage leaves out
 		return nil, err
+	}
+	for i := range list {
+		list[i].lies = cmp.Or(moved[list[i].path], list[i].path)
 	}
 	for _, f := range status.Files {
 		if f.State != store.Delivered || f.Library != library {
