@@ -28,7 +28,7 @@ func (r *rig) hush(library string, n int) {
 func TestSilentPushDoesNotStopItsLibrary(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, nil, "alice")
-	r.stall = time.Minute // longer than all of this takes
+	r.stall = 10 * time.Minute // longer than all of this takes
 	r.restart()
 	r.engine.silentAfter = time.Second
 	r.hush("alice", 1)
@@ -58,7 +58,7 @@ func TestSilentLibrariesDoNotStopOthers(t *testing.T) {
 	t.Parallel()
 	silent := []string{"a", "b", "c", "d"}
 	r := newRig(t, nil, append(silent, "eve")...)
-	r.stall = time.Minute // longer than all of this takes
+	r.stall = 10 * time.Minute // longer than all of this takes
 	r.restart()
 	r.engine.silentAfter = time.Second
 	var waiting []string
@@ -140,7 +140,7 @@ func TestPlaceOfASilentPush(t *testing.T) {
 func TestRetryBehindSilentPushes(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, nil, "alice")
-	r.stall = time.Minute // longer than all of this takes
+	r.stall = 10 * time.Minute // longer than all of this takes
 	r.restart()
 	r.engine.silentAfter = time.Second
 	r.hush("alice", -1)
