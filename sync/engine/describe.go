@@ -23,6 +23,7 @@ type verdict struct {
 	state         store.State
 	reason, hint  string
 	code, message string
+	depends       string // examined anew once that changes: dependsOnAccess, or "" for what the configuration says
 }
 
 func (v *verdict) Error() string { return v.reason }
@@ -136,7 +137,7 @@ func checkContent(folder *Folder, path string) error {
 func readSidecar(path string, settled store.Sig) ([]byte, error) {
 	f, err := watcher.Open(path)
 	if errors.Is(err, fs.ErrPermission) {
-		return nil, refused("let the service read it: its owner or an administrator can change its permissions",
+		return nil, shut("let the service read it: its owner or an administrator can change its permissions",
 			"the sidecar %s cannot be read: permission denied", filepath.Base(path))
 	}
 	if err != nil {

@@ -136,9 +136,10 @@ type Engine struct {
 	Options
 	watcher *watcher.Watcher
 	folders map[string]*Folder
-	signal  chan struct{} // woken is not empty
-	pause   time.Duration // after the first question about a reading, and after a failed one
-	asking  time.Duration // before a library that could not be asked for a file in doubt is asked again
+	stamps  map[string]string // of the configuration, by folder
+	signal  chan struct{}     // woken is not empty
+	pause   time.Duration     // after the first question about a reading, and after a failed one
+	asking  time.Duration     // before a library that could not be asked for a file in doubt is asked again
 	host    *host
 	single  atomic.Bool  // a single pass is under way, which does not wait for a disk for long
 	answers atomic.Int32 // of the service, that are held on to until they can be recorded
@@ -165,9 +166,9 @@ type Engine struct {
 func New(o Options) *Engine {
 	e := &Engine{
 		Options: o,
-		folders: map[string]*Folder{},
-		signal:  make(chan struct{}, 1),
-		pause:   firstPause, asking: firstAsking, host: newHost(),
+		folders: map[string]*Folder{}, stamps: stampsOf(o.Folders, o.Libraries),
+		signal: make(chan struct{}, 1),
+		pause:  firstPause, asking: firstAsking, host: newHost(),
 		woken: map[string]bool{}, unsaved: map[string]unsaved{}, refreshed: map[string]time.Time{}, diverted: map[string]string{},
 		unfinished: map[string]string{}, hangAfter: hangAfter, silentAfter: silentAfter, leave: make(chan struct{}),
 	}
@@ -233,6 +234,15 @@ func (e *Engine) Once(ctx context.Context) error {
 }
 
 func (e *Engine) once(ctx context.Context) error {
+	now := time.Now()
+	if err := e.Store.Unfinished(func(f store.File) error {
+		if !e.outdated(f, now) {
+			return nil
+		}
+		return e.examineAnew(f)
+	}); err != nil {
+		return err
+	}
 	scan := watcher.Once(ctx, e.watched(), e.known, e.Log, func(f watcher.File) error { return e.takeOnce(ctx, f) })
 	if passingDisk(scan) {
 		return scan

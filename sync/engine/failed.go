@@ -46,7 +46,7 @@ func (p *push) failed(err error, api *digime.Error) {
 		p.deferTo(f, store.Queued, "the file changed while it was sent", "", time.Now().Add(p.folder.Settle+time.Second))
 	case digime.Refused:
 		p.outcome.answers = true
-		v := &verdict{state: store.Refused, reason: said(api), code: api.Code, message: api.Message,
+		v := &verdict{state: store.Refused, reason: said(api), code: api.Code, message: api.Message, depends: dependsOnService,
 			hint: "correct the file or its sidecar; it is pushed again when either changes, or with: digime-sync push " + f.Path}
 		p.outcome.fault = p.answered(f, func() error { return p.engine.settleVerdict(f, v) })
 	case digime.Malformed:

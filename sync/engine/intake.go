@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -196,7 +197,9 @@ func watchVerdict(err error) error {
 func unreadable(err error) error {
 	var v *verdict
 	switch {
-	case err == nil, errors.As(err, &v), errors.Is(err, errMoved), errors.Is(err, watcher.ErrInUse),
+	case inUse(err):
+		return watcher.ErrInUse
+	case err == nil, errors.As(err, &v), errors.Is(err, errMoved),
 		errors.Is(err, fs.ErrNotExist), errors.Is(err, context.Canceled), errors.Is(err, errHangs):
 		return err
 	}
@@ -206,9 +209,9 @@ func unreadable(err error) error {
 		what = "the sidecar " + filepath.Base(p.Path)
 	}
 	if errors.Is(err, fs.ErrPermission) {
-		return refused("let the service read it: its owner or an administrator can change its permissions", "%s cannot be read: permission denied", what)
+		return shut("let the service read it: its owner or an administrator can change its permissions", "%s cannot be read: permission denied", what)
 	}
-	return refused("check the disk or share it lies on; it is tried again when the file changes", "%s cannot be read: %v", what, pathless(err))
+	return shut("check the disk or share it lies on; it is tried again by itself", "%s cannot be read: %v", what, pathless(err))
 }
 
 // hash returns the content's SHA-256 in hex. A file that is not the one the
@@ -296,8 +299,12 @@ func (e *Engine) forgetOrphan(rec store.File) error {
 
 // settleVerdict writes down why a file rests, and tells its owner.
 func (e *Engine) settleVerdict(rec store.File, v *verdict) error {
+	old, _, err := e.Store.Get(rec.Path)
+	if err != nil {
+		return fmt.Errorf("look up file: %w", err)
+	}
 	rec.State, rec.Reason, rec.Hint, rec.Code, rec.Message = v.state, v.reason, v.hint, v.code, v.message
-	rec.UpdatedAt = time.Now()
+	rec.UpdatedAt, rec.Depends = time.Now(), cmp.Or(v.depends, e.stamps[rec.Folder])
 	if err := e.forgetOrphan(rec); err != nil {
 		return err
 	}
@@ -308,7 +315,7 @@ func (e *Engine) settleVerdict(rec store.File, v *verdict) error {
 		return fmt.Errorf("record %s: %w", v.state, err)
 	}
 	e.storeWorks()
-	if v.state == store.Refused {
+	if v.state == store.Refused && (old.State != store.Refused || old.Reason != v.reason) {
 		if err := e.Store.Audit("refused", rec); err != nil {
 			return fmt.Errorf("record refusal: %w", err)
 		}

@@ -37,8 +37,7 @@ func (e *Engine) carry(ctx context.Context, f store.File, moved func()) outcome 
 	o := outcome{path: f.Path, lane: f.Library}
 	folder := e.folders[f.Folder]
 	if folder == nil {
-		o.fault = e.settleVerdict(f, &verdict{state: store.Held, reason: "its folder is not in the configuration any more",
-			hint: "add the folder to the configuration again, or remove the file"})
+		o.fault = e.holdQueued(f, "its folder is not in the configuration any more", "add the folder to the configuration again, or remove the file")
 		return o
 	}
 	stop, err := e.doubtAfterCrash(folder, &f)
@@ -51,8 +50,13 @@ func (e *Engine) carry(ctx context.Context, f store.File, moved func()) outcome 
 		o.fault = e.lookFailed(folder, f, err)
 		return o
 	}
-	if d.dest != f.Dest || d.library.Name != f.Library {
-		o.fault = e.moveLane(f, d)
+	if d.library.Name != f.Library {
+		o.fault = e.holdQueued(f, fmt.Sprintf("it was dropped for library %q, and by the configuration, as it is now, it would go to %q", f.Library, d.library.Name),
+			"if it is for "+d.library.Name+": digime-sync push "+f.Path+"; else move it to the right person's folder")
+		return o
+	}
+	if d.dest != f.Dest {
+		o.fault = e.moveDest(f, d)
 		return o
 	}
 	p := &push{engine: e, folder: folder, file: f, desc: d, stop: ctx.Done(), moved: moved, outcome: o}
@@ -143,9 +147,20 @@ func (e *Engine) missing(folder string) bool {
 	return false
 }
 
-// moveLane queues a file anew whose sidecar now names another destination.
-func (e *Engine) moveLane(f store.File, d description) error {
-	f.Dest, f.Library, f.Attempts, f.Doubts, f.Doubtful = d.dest, d.library.Name, 0, 0, false
+// holdQueued holds a file by what the configuration says, in its place in the
+// queue: with the next start, or a changed configuration, it is looked at anew.
+func (e *Engine) holdQueued(f store.File, reason, hint string) error {
+	f.State, f.Reason, f.Hint, f.UpdatedAt = store.Held, reason, hint, time.Now()
+	if err := e.Store.Defer(f, time.Now().Add(heldRetry)); err != nil {
+		return fmt.Errorf("hold file: %w", err)
+	}
+	return e.noteOf(f.Path)
+}
+
+// moveDest queues a file anew that by the configuration, as it is now, goes to
+// the same library in another way.
+func (e *Engine) moveDest(f store.File, d description) error {
+	f.Dest, f.Attempts, f.Doubts, f.Doubtful = d.dest, 0, 0, false
 	return e.enqueue(f)
 }
 

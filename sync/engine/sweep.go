@@ -74,6 +74,9 @@ func (e *Engine) sweepFile(f, shown store.File, now time.Time) error {
 		e.unnote(f)
 		return e.Store.Forget(f.Path)
 	}
+	if e.outdated(f, now) {
+		return e.examineAnew(f)
+	}
 	if noteDue(shown, now) {
 		return e.writeNote(shown)
 	}

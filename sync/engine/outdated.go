@@ -1,0 +1,92 @@
+package engine
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/digime-sync/digime-sync/store"
+	"github.com/digime-sync/digime-sync/watcher"
+)
+
+// A file that is refused, or waits, comes back by itself when it or its sidecar
+// changes. What else it may depend on is looked after by sweep: a configuration
+// that has been corrected since, and a file that can be read by now. Nothing has
+// a file sent again that the service has refused.
+const (
+	dependsOnAccess  = "access"
+	dependsOnService = "service"
+)
+
+// accessRetry is how often it is tried whether a file can be read by now. Where
+// only the rights of a folder, or on a server, were changed, nothing tells of that.
+const accessRetry = 5 * time.Minute
+
+// shut refuses a file that cannot be read at present.
+func shut(hint, format string, args ...any) error {
+	return &verdict{state: store.Refused, reason: fmt.Sprintf(format, args...), hint: hint, depends: dependsOnAccess}
+}
+
+// stampsOf tells for each folder one state of the configuration from another, as
+// far as files can be refused because of it.
+func stampsOf(folders []Folder, libraries map[string]Library) map[string]string {
+	names := []string{}
+	for name, l := range libraries {
+		names = append(names, fmt.Sprintf("%q %q", name, l.Accounts))
+	}
+	slices.Sort(names)
+	stamps := map[string]string{}
+	for i := range folders {
+		f := folders[i]
+		text := fmt.Sprintf("%q %v %q %v %q %v %+v %v %q", f.Library, f.Contract != nil, f.Push, f.Provider, f.AccountReference, f.Optional, f.Defaults, f.AllowEmpty, names)
+		sum := sha256.Sum256([]byte(text))
+		stamps[f.Path] = hex.EncodeToString(sum[:8])
+	}
+	return stamps
+}
+
+// outdated says whether a file that is refused, or waits, may not be so any more.
+// One that a folder's library was found for before is not examined for another
+// one: whose it is was said by the folder when it was dropped.
+func (e *Engine) outdated(f store.File, now time.Time) bool {
+	folder := e.folders[f.Folder]
+	switch {
+	case folder == nil, f.Depends == "", f.Sig == store.Sig{}:
+		return false
+	case f.State == store.Waiting:
+		return folder.Optional && f.Depends != e.stamps[f.Folder]
+	case f.State != store.Refused, f.Depends == dependsOnService:
+		return false
+	case f.Depends == dependsOnAccess:
+		return now.Sub(f.UpdatedAt).Abs() >= accessRetry && canRead(f)
+	case folder.Library != BySubfolder && folder.Library != ByAccount && f.Library != "" && f.Library != folder.Library:
+		return false
+	}
+	return f.Depends != e.stamps[f.Folder]
+}
+
+// canRead says whether a file and its sidecar can be opened.
+func canRead(f store.File) bool {
+	for _, path := range []string{f.Path, sidecarPath(f)} {
+		if path == "" {
+			continue
+		}
+		file, err := watcher.Open(path)
+		if err != nil {
+			return false
+		}
+		file.Close()
+	}
+	return true
+}
+
+// examineAnew has the watcher bring a file again.
+func (e *Engine) examineAnew(f store.File) error {
+	if err := e.Store.Unsettle(f.Path); err != nil {
+		return fmt.Errorf("examine file anew: %w", err)
+	}
+	e.watcher.Again(watcher.File{Folder: f.Folder, Path: f.Path})
+	return nil
+}
