@@ -15,8 +15,9 @@ import (
 
 const (
 	configFile = "/etc/digime-sync/config.yaml"
-	// soon bounds what the service does by itself in a second or two.
-	soon = 30 * time.Second
+	// soon bounds what the service does by itself in a second or two. It measures
+	// nothing: the machine may be slow, and do other things besides.
+	soon = 2 * time.Minute
 )
 
 // bootForPackages boots a Debian that sees all packages below /packages.
@@ -73,6 +74,21 @@ func (c *container) api(method, what, body string) string {
 	}
 	out, _ := exec.Command("nsenter", args...).Output()
 	return string(out)
+}
+
+// stall has the stand-in API read no further in the next push.
+func (c *container) stall() {
+	c.t.Helper()
+	c.api("POST", "fail", `{"kind": "push", "do": "stall"}`)
+}
+
+// untilStalled waits until a push has come that far.
+func (c *container) untilStalled() {
+	c.t.Helper()
+	c.eventually(soon, "the push has begun", func() bool {
+		state := c.api("GET", "state", "")
+		return state != "" && !strings.Contains(state, `"do":"stall"`)
+	})
 }
 
 // deliveries counts what has arrived.

@@ -11,8 +11,8 @@ import (
 )
 
 // byItself bounds what happens after the fleet's file was taken, with nothing
-// typed on the machine.
-const byItself = 15 * time.Second
+// typed on the machine: seconds, but not of a machine that does much besides.
+const byItself = time.Minute
 
 // joinFleet makes the machine one of a fleet whose files lie in /srv/fleet.
 func (c *container) joinFleet() {

@@ -69,11 +69,14 @@ exec systemd-nspawn -q -D "$dir/root" --boot --register=no --keep-unit --private
 	return c
 }
 
+// bootPatience is for a machine that does much besides.
+const bootPatience = 4 * time.Minute
+
 // waitForBoot finds the container's PID 1 and waits until systemd says that all
 // is up.
 func (c *container) waitForBoot(nspawn int, ended <-chan struct{}, console *bytes.Buffer) {
 	c.t.Helper()
-	for deadline := time.Now().Add(60 * time.Second); time.Now().Before(deadline); {
+	for deadline := time.Now().Add(bootPatience); time.Now().Before(deadline); {
 		select {
 		case <-ended:
 			c.t.Fatalf("the container ended while it booted:\n%s", console)
@@ -88,7 +91,7 @@ func (c *container) waitForBoot(nspawn int, ended <-chan struct{}, console *byte
 		}
 		pause(50 * time.Millisecond)
 	}
-	c.t.Fatal("the container has not booted within 60 s")
+	c.t.Fatalf("the container has not booted within %s", bootPatience)
 }
 
 // stop powers the container off, and kills it where that takes too long.
@@ -120,7 +123,7 @@ func (c *container) try(args ...string) (string, error) {
 func (c *container) command(args ...string) *exec.Cmd {
 	cmd := exec.Command("nsenter", append([]string{"-t", strconv.Itoa(c.pid), "-a"}, args...)...)
 	cmd.Env = []string{"HOME=/root", "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C.UTF-8", "TERM=dumb", "DEBIAN_FRONTEND=noninteractive"}
-	cmd.WaitDelay = time.Second // what it leaves behind may hold its output open
+	cmd.WaitDelay = time.Minute // what it leaves behind may hold its output open
 	return cmd
 }
 
@@ -206,10 +209,15 @@ func baseRoot(t *testing.T, suite, packages string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	out, err := exec.Command("mmdebstrap", "--variant=minbase", "--include="+packages, suite, made).CombinedOutput()
-	if err != nil {
-		_ = os.RemoveAll(made)
-		t.Fatalf("make a Debian to boot: %v\n%s", err, out)
+	for try := 1; ; try++ { // a mirror may not answer for a moment
+		out, err := exec.Command("mmdebstrap", "--variant=minbase", "--include="+packages, suite, made).CombinedOutput()
+		if err == nil {
+			break
+		}
+		if _ = os.RemoveAll(made); try == 3 {
+			t.Fatalf("make a Debian to boot: %v\n%s", err, out)
+		}
+		pause(10 * time.Second)
 	}
 	if err := os.Rename(made, root); err != nil && !errors.Is(err, os.ErrExist) && !errors.Is(err, syscall.ENOTEMPTY) {
 		t.Fatal(err)

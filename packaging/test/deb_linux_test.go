@@ -62,28 +62,8 @@ func TestDebComesBackByItself(t *testing.T) {
 	c := bootForPackages(t)
 	c.installDeb(first)
 	c.openClinic()
-	before := c.mainPID()
-	c.run("kill", "-KILL", fmt.Sprint(before))
-	began := time.Now()
-	c.eventually(5*time.Second, "it is back after kill -9", func() bool { return c.active() && c.mainPID() != before && c.mainPID() != 0 })
-	t.Logf("back %v after kill -9", time.Since(began))
-
-	// The unit's own interval is a minute; the mechanism is the same in 2 s.
-	c.write("/etc/systemd/system/digime-sync.service.d/test.conf", "[Service]\nWatchdogSec=2\n", 0o644)
-	c.sh("systemctl daemon-reload && systemctl restart digime-sync")
-	c.eventually(soon, "it runs with a watchdog of 2 s", c.active)
-	before = c.mainPID()
-	stays := time.Now().Add(5 * time.Second)
-	for ; time.Now().Before(stays); pause(100 * time.Millisecond) {
-		if c.mainPID() != before {
-			t.Fatal("it was restarted although its main loop goes round")
-		}
-	}
-	c.run("kill", "-STOP", fmt.Sprint(before))
-	c.eventually(20*time.Second, "the watchdog has restarted it", func() bool { return c.active() && c.mainPID() != before && c.mainPID() != 0 })
-	if log := c.run("journalctl", "--no-pager", "-u", "digime-sync"); !strings.Contains(log, "Watchdog timeout") {
-		t.Errorf("the journal does not tell of the watchdog:\n%s", log)
-	}
+	c.comesBack()
+	c.watchdogBites()
 	c.drop("report.txt", "after all that")
 	c.delivered("report.txt")
 }
@@ -121,9 +101,9 @@ func TestDebUpgradeWhilePushing(t *testing.T) {
 	c := bootForPackages(t)
 	c.installDeb(first)
 	c.openClinic()
-	c.api("POST", "fail", `{"kind": "push", "do": "stall"}`)
+	c.stall()
 	c.drop("large.txt", strings.Repeat("0123456789abcdef", 8<<20)) // 128 MiB: more than any buffer on the way
-	c.eventually(soon, "the push has begun", func() bool { return !strings.Contains(c.api("GET", "state", ""), `"do":"stall"`) })
+	c.untilStalled()
 	if c.exists("/srv/drop/alice/large.txt.receipt.json") {
 		t.Fatal("it was delivered before the upgrade: this test shows nothing")
 	}
@@ -207,9 +187,9 @@ func TestDebRemoveReinstallPurge(t *testing.T) {
 	c.delivered("report.txt")
 
 	// Removed while a push is under way: it is stopped all the same.
-	c.api("POST", "fail", `{"kind": "push", "do": "stall"}`)
+	c.stall()
 	c.drop("unfinished.txt", strings.Repeat("0123456789abcdef", 4<<20))
-	c.eventually(soon, "the push has begun", func() bool { return !strings.Contains(c.api("GET", "state", ""), `"do":"stall"`) })
+	c.untilStalled()
 	c.run("dpkg", "-r", "digime-sync")
 	same(t, "a process is left", c.sh("pgrep -c -x digime-sync || true"), "0")
 	for _, kept := range []string{configFile, "/etc/digime-sync/clinic-write.key", "/var/lib/digime-sync/state.db", "/srv/drop/alice/report.txt"} {

@@ -49,9 +49,8 @@ func TestServiceOnWindows(t *testing.T) {
 	is("stopped", 1)
 	w.run(exe, "service", "start")
 	is("degraded", 3)
-	if log := w.read("ProgramData/digime-sync/state/digime-sync.log"); !strings.Contains(log, "nonsense") {
-		t.Errorf("the log does not say what is the matter: %s", log)
-	}
+	const log = "ProgramData/digime-sync/state/digime-sync.log"
+	eventually(t, soon, "the log says what is the matter", func() bool { return w.exists(log) && strings.Contains(w.read(log), "nonsense") })
 	w.write("ProgramData/digime-sync/config.yaml", "application_id: app\ncontracts: {}\nfolders: []\n")
 	is("running", 0) // by itself
 	if said := w.run(exe, "service", "restart"); !strings.Contains(said, "started") {
