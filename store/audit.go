@@ -213,23 +213,32 @@ func (a *auditLog) scan(from int64, fn func(e Entry, next int64) error) (damaged
 }
 
 func scanLines(r io.Reader, offset int64, fn func(e Entry, next int64) error) (damaged int, err error) {
+	err = scanRaw(r, offset, func(line []byte, next int64) error {
+		e, err := parseLine(bytes.TrimSuffix(line, []byte("\n")))
+		if err != nil {
+			damaged++
+			return nil
+		}
+		return fn(e, next)
+	})
+	return damaged, err
+}
+
+// scanRaw hands every whole line to fn, with its newline and the offset behind it. One
+// that is too long to be one comes in pieces.
+func scanRaw(r io.Reader, offset int64, fn func(line []byte, next int64) error) error {
 	br := bufio.NewReaderSize(r, maxLine)
 	for {
 		line, err := br.ReadSlice('\n')
 		offset += int64(len(line))
 		if err == io.EOF {
-			return damaged, nil // an incomplete last line is one being written
+			return nil // an incomplete last line is one being written
 		}
 		if err != nil && !errors.Is(err, bufio.ErrBufferFull) {
-			return damaged, err
+			return err
 		}
-		e, parseErr := parseLine(bytes.TrimSuffix(line, []byte("\n")))
-		if err != nil || parseErr != nil {
-			damaged++
-			continue
-		}
-		if err := fn(e, offset); err != nil {
-			return damaged, err
+		if err := fn(line, offset); err != nil {
+			return err
 		}
 	}
 }

@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"hash/fnv"
-	"io"
 	"io/fs"
 	"log/slog"
 	"os"
@@ -34,6 +33,14 @@ type Checked struct {
 	Bytes      int64   `json:"bytes"`  // of the database
 	Tokens     int     `json:"tokens"` // token files that are whole
 	Faults     []Fault `json:"faults"`
+
+	Empty     bool           `json:"empty"`     // there is neither database nor audit log
+	Delivered map[string]int `json:"delivered"` // by library, as far as the audit log and the files' records tell
+	Consents  []string       `json:"consents"`  // the libraries of which there is a token file, whole or not
+}
+
+func newChecked() *Checked {
+	return &Checked{Faults: []Fault{}, Delivered: map[string]int{}, Consents: []string{}}
 }
 
 func (c *Checked) fault(what, hint string) {
@@ -52,7 +59,8 @@ const (
 // line of the audit log, every token file. It changes nothing. The error says
 // that it could not examine, not that it found something.
 func (s *Store) Check(v *Vault) (*Checked, error) {
-	c := &Checked{Faults: []Fault{}}
+	c := newChecked()
+	c.consents(v)
 	s.dbMu.RLock()
 	defer s.dbMu.RUnlock()
 	if s.db == nil || s.damage() != nil {
@@ -111,10 +119,11 @@ func CheckDir(dir string, log *slog.Logger) (*Checked, error) {
 		return nil, err
 	}
 	defer func() { _ = lock.release() }() // nothing was written under it
-	c := &Checked{Faults: []Fault{}}
+	c := newChecked()
 	c.closedDB(dir)
 	v, err := readVault(dir, log)
 	tokens, _ := newVault(dir).look() // a folder that is not there has none
+	c.consents(newVault(dir))
 	switch {
 	case errors.Is(err, fs.ErrNotExist) && len(tokens) == 0:
 	case err != nil:
@@ -128,7 +137,8 @@ func CheckDir(dir string, log *slog.Logger) (*Checked, error) {
 func (c *Checked) closedDB(dir string) {
 	f, err := os.Open(filepath.Join(dir, dbName))
 	if _, logErr := os.Stat(filepath.Join(dir, auditName)); errors.Is(err, fs.ErrNotExist) && errors.Is(logErr, fs.ErrNotExist) {
-		return // no daemon has run yet
+		c.Empty = true
+		return // no daemon has run yet, or all is lost
 	}
 	if err != nil {
 		what := "the database cannot be opened: " + err.Error()
@@ -165,7 +175,7 @@ func (c *Checked) all(dir string, im *image, end int64) {
 	if im.torn {
 		c.fault("one of the two meta pages of the database is not whole", hintRebuild)
 	}
-	x := crossCheck{checked: c, delivered: map[uint64]bool{}}
+	x := crossCheck{checked: c}
 	err := im.check(true, x.visit)
 	if err == nil {
 		err = checkSchema(x.schema)
@@ -180,15 +190,26 @@ func (c *Checked) all(dir string, im *image, end int64) {
 }
 
 // crossCheck compares the indexes with the records they follow from. Entries
-// are kept as hashes: there may be millions.
+// are kept as hashes, and in as little memory as can be: there may be millions.
 type crossCheck struct {
 	checked   *Checked
 	schema    []byte
 	audit     int64
 	balance   [4]map[uint64]int // by index: what the records ask for, less what is there
-	delivered map[uint64]bool
-	claimed   []uint64 // deliveries that records speak of
-	odd       int      // records that cannot be decoded, or contradict themselves
+	delivered []uint64          // complete before the first record: buckets come in the order of their names
+	sorted    bool
+	missing   int // deliveries that records speak of, and that are not there
+	odd       int // records that cannot be decoded, or contradict themselves
+}
+
+// knows says whether a delivery is recorded. It is asked when all have been seen.
+func (x *crossCheck) knows(dest, sha256hex string) bool {
+	if !x.sorted {
+		slices.Sort(x.delivered)
+		x.sorted = true
+	}
+	_, found := slices.BinarySearch(x.delivered, entryHash(contentKey(dest, sha256hex)))
+	return found
 }
 
 // indexes are the buckets that follow from files.1.
@@ -235,7 +256,7 @@ func (x *crossCheck) visit(bucket, key, value []byte) error {
 		x.record(key, value)
 	case bytes.Equal(bucket, deliveredBucket):
 		x.checked.Deliveries++
-		x.delivered[entryHash(key)] = true
+		x.delivered, x.sorted = append(x.delivered, entryHash(key)), false
 		if _, err := decodeDelivery(key, value); err != nil {
 			x.odd++
 		}
@@ -268,8 +289,11 @@ func (x *crossCheck) record(key, value []byte) {
 	if r.unfinished() {
 		x.count(3, 1, path, nil)
 	}
-	if r.State == Delivered || r.State == Duplicate {
-		x.claimed = append(x.claimed, entryHash(contentKey(r.Dest, r.SHA256)))
+	if (r.State == Delivered || r.State == Duplicate) && !x.knows(r.Dest, r.SHA256) {
+		x.missing++
+	}
+	if r.State == Delivered && x.checked.Delivered[r.Library] == 0 {
+		x.checked.Delivered[r.Library] = 1 // the audit log counts them
 	}
 }
 
@@ -283,67 +307,7 @@ func (x *crossCheck) compare() {
 	if x.odd > 0 {
 		x.checked.fault(fmt.Sprintf("%d records of the database cannot be read, or contradict themselves", x.odd), hintRebuild)
 	}
-	missing := 0
-	for _, key := range x.claimed {
-		if !x.delivered[key] {
-			missing++
-		}
-	}
-	if missing > 0 {
-		x.checked.fault(fmt.Sprintf("%d files are called delivered, but no delivery of their content is recorded", missing), hintRebuild)
-	}
-}
-
-// log checks the audit log's lines, and with x what they say against the database.
-func (c *Checked) log(dir string, end int64, x *crossCheck) {
-	f, err := os.Open(filepath.Join(dir, auditName))
-	if errors.Is(err, fs.ErrNotExist) {
-		if x != nil && x.audit > 0 {
-			c.fault("the audit log is missing", "start the service, or wait a minute if it runs: it copies the deliveries that the database knows into a new one")
-		}
-		return
-	}
-	if err != nil {
-		c.fault("the audit log cannot be read: "+err.Error(), hintLog)
-		return
-	}
-	defer f.Close()
-	size, err := f.Seek(0, io.SeekEnd)
-	if err == nil && end >= 0 {
-		size = min(size, end)
-	}
-	whole := int64(0)
-	if err == nil {
-		whole, err = lastNewline(f, size)
-	}
-	if err != nil {
-		c.fault("the audit log cannot be read: "+err.Error(), hintLog)
-		return
-	}
-	c.AuditBytes = whole
-	if end < 0 && whole < size {
-		c.fault(fmt.Sprintf("the last line of the audit log is incomplete (%d bytes)", size-whole), "nothing to do: it was never confirmed, and the next start cuts it off")
-	}
-	if x != nil && x.audit > whole {
-		c.fault(fmt.Sprintf("the audit log ends at byte %d, the database knows it up to %d: it has lost lines", whole, x.audit),
-			"restart the service: it copies the deliveries that the database knows into the log")
-	}
-	unknown := 0
-	damaged, err := scanLines(io.NewSectionReader(f, 0, whole), 0, func(e Entry, next int64) error {
-		c.AuditLines++
-		if x != nil && next <= x.audit && e.Event == EventDelivered && !x.delivered[entryHash(contentKey(e.Dest, e.SHA256))] {
-			unknown++
-		}
-		return nil
-	})
-	if err != nil {
-		c.fault("the audit log cannot be read: "+err.Error(), hintLog)
-	}
-	if damaged > 0 {
-		c.fault(fmt.Sprintf("%d lines of the audit log are damaged", damaged), hintLog)
-	}
-	if unknown > 0 {
-		c.fault(fmt.Sprintf("the audit log tells of %d deliveries that the database does not know", unknown),
-			"stop the service, rename state.db, and start it: it makes the database anew from the audit log")
+	if x.missing > 0 {
+		x.checked.fault(fmt.Sprintf("%d files are called delivered, but no delivery of their content is recorded", x.missing), hintRebuild)
 	}
 }

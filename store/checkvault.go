@@ -25,6 +25,20 @@ func readVault(dir string, log *slog.Logger) (*Vault, error) {
 	return v, v.use(key)
 }
 
+// consents lists whose tokens there are. Whether they can be used, vault says.
+func (c *Checked) consents(v *Vault) {
+	found, _ := v.look() // what cannot be listed, vault says too
+	for _, name := range bases(found) {
+		path := filepath.Join(v.dir, name)
+		for _, file := range []string{path, path + copySuffix} {
+			if e, err := v.envelope(path, file); err == nil {
+				c.Consents = append(c.Consents, e.Library)
+				break
+			}
+		}
+	}
+}
+
 // vault checks the key's two copies, and both files of each token.
 func (c *Checked) vault(v *Vault) {
 	if err := v.Ready(); err != nil {

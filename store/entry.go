@@ -39,7 +39,7 @@ type Entry struct {
 	SidecarSig Sig       `json:"sidecar_sig,omitzero"`
 	After      string    `json:"after,omitzero"`
 	MovedTo    string    `json:"moved_to,omitzero"` // of EventAfterDone
-	Key        string    `json:"key,omitzero"` // of EventKnown: hex key in delivered.1
+	Key        string    `json:"key,omitzero"`      // of EventKnown: hex key in delivered.1
 }
 
 type entryLine struct {

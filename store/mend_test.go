@@ -192,25 +192,39 @@ func TestTruncatedDatabase(t *testing.T) {
 	t.Logf("%d lengths", tried)
 }
 
+// zero leaves zeros in the audit log from a byte on, as a power cut may.
+func zero(t *testing.T, dir string, from int) {
+	t.Helper()
+	path := filepath.Join(dir, auditName)
+	data, err := os.ReadFile(path)
+	must(t, err)
+	clear(data[from:])
+	must(t, os.WriteFile(path, data, 0o600))
+}
+
 // Check finds each kind of damage, says it in words, and changes nothing.
 func TestCheckFindsDamage(t *testing.T) {
 	for name, c := range map[string]struct {
 		damage func(t *testing.T, dir string)
 		want   string
 	}{
-		"nothing":                {func(*testing.T, string) {}, ""},
-		"record":                 {func(t *testing.T, dir string) { replaceIn(t, dir, dbName, `"library":"alice"`, `"library":"alIce"`) }, "database is damaged"},
-		"database gone":          {func(t *testing.T, dir string) { remove(t, dir, dbName) }, "no database"},
-		"database cut":           {func(t *testing.T, dir string) { must(t, os.Truncate(filepath.Join(dir, dbName), 9000)) }, "database is damaged"},
-		"log gone":               {func(t *testing.T, dir string) { remove(t, dir, auditName) }, "audit log is missing"},
-		"log cut":                {func(t *testing.T, dir string) { must(t, os.Truncate(filepath.Join(dir, auditName), 300)) }, "lost lines"},
-		"log damaged":            {func(t *testing.T, dir string) { hole(t, filepath.Join(dir, auditName)) }, "lines of the audit log are damaged"},
-		"key damaged":            {func(t *testing.T, dir string) { must(t, os.WriteFile(filepath.Join(dir, keyName), []byte("x"), 0o600)) }, keyName},
-		"both keys gone":         {func(t *testing.T, dir string) { remove(t, dir, keyName); remove(t, dir, keyCopyName) }, keyName},
-		"token damaged":          {func(t *testing.T, dir string) { must(t, os.WriteFile(tokenFile(t, dir), []byte("{"), 0o600)) }, "no token file"},
-		"token's copy gone":      {func(t *testing.T, dir string) { must(t, os.Remove(tokenFile(t, dir)+copySuffix)) }, "is missing"},
-		"an index contradicts":   {func(t *testing.T, dir string) { spoil(t, dir, openBucket) }, "contradicts itself"},
-		"deliveries are missing": {func(t *testing.T, dir string) { spoil(t, dir, deliveredBucket) }, "no delivery of their content"},
+		"nothing":                 {func(*testing.T, string) {}, ""},
+		"record":                  {func(t *testing.T, dir string) { replaceIn(t, dir, dbName, `"library":"alice"`, `"library":"alIce"`) }, "database is damaged"},
+		"database gone":           {func(t *testing.T, dir string) { remove(t, dir, dbName) }, "no database"},
+		"database cut":            {func(t *testing.T, dir string) { must(t, os.Truncate(filepath.Join(dir, dbName), 9000)) }, "database is damaged"},
+		"log gone":                {func(t *testing.T, dir string) { remove(t, dir, auditName) }, "audit log is missing"},
+		"log cut":                 {func(t *testing.T, dir string) { must(t, os.Truncate(filepath.Join(dir, auditName), 300)) }, "lost lines"},
+		"log damaged":             {func(t *testing.T, dir string) { replaceIn(t, dir, auditName, `"library":"alice"`, `"library":"alIce"`) }, "lines of the audit log are damaged"},
+		"log holed":               {func(t *testing.T, dir string) { hole(t, filepath.Join(dir, auditName)) }, "What was delivered is kept: the database is whole and knows 10 deliveries"},
+		"log zeroed":              {func(t *testing.T, dir string) { zero(t, dir, 0) }, "from byte 0 on, as a power cut leaves them"},
+		"log's end zeroed":        {func(t *testing.T, dir string) { zero(t, dir, 100) }, "bytes of the audit log are zeros, from byte 100 on"},
+		"log zeroed, no database": {func(t *testing.T, dir string) { zero(t, dir, 100); remove(t, dir, dbName) }, "deliveries of which these lines told may be forgotten"},
+		"key damaged":             {func(t *testing.T, dir string) { must(t, os.WriteFile(filepath.Join(dir, keyName), []byte("x"), 0o600)) }, keyName},
+		"both keys gone":          {func(t *testing.T, dir string) { remove(t, dir, keyName); remove(t, dir, keyCopyName) }, keyName},
+		"token damaged":           {func(t *testing.T, dir string) { must(t, os.WriteFile(tokenFile(t, dir), []byte("{"), 0o600)) }, "no token file"},
+		"token's copy gone":       {func(t *testing.T, dir string) { must(t, os.Remove(tokenFile(t, dir)+copySuffix)) }, "is missing"},
+		"an index contradicts":    {func(t *testing.T, dir string) { spoil(t, dir, openBucket) }, "contradicts itself"},
+		"deliveries are missing":  {func(t *testing.T, dir string) { spoil(t, dir, deliveredBucket) }, "no delivery of their content"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
