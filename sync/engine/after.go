@@ -43,9 +43,10 @@ type Receipt struct {
 	Version     string    `json:"version"` // of digime-sync
 }
 
-// finishing holds the paths whose after-actions are under way. A push, a scan
-// and the sweep may come to one at the same time, and an engine that gave way may
-// have left one behind: of two moves of a file, one would see the other's half.
+// finishing holds the paths whose after-actions, or notes by sweep, are under way.
+// A push, a scan and the sweep may come to one at the same time, and an engine that
+// gave way may have left one behind: of two moves of a file, one would see the
+// other's half, and a note would come after it was to be taken away.
 var finishing sync.Map
 
 var errFinishing = errors.New("what comes after the delivery is under way")
@@ -63,8 +64,18 @@ func (e *Engine) finish(path string) error {
 			return errFinishing
 		}
 		defer finishing.Delete(path)
-		e.unnote(f)
-		return e.settleDown(f)
+		now, _, err := e.Store.Get(path) // sweep may have written a note since
+		if err != nil {
+			return err
+		}
+		f.Note = now.Note
+		if note := beside(f.Path, NoteSuffix); f.Note == "" {
+			if own, err := ownAt(note, NoteSuffix, f.Path); err == nil && own {
+				f.Note = note // the process was killed before it was recorded
+			}
+		}
+		noted := e.unnote(f)
+		return errors.Join(e.settleDown(f), noted)
 	})
 	if errors.Is(err, errFinishing) {
 		return nil
@@ -87,7 +98,11 @@ func (e *Engine) sayUnfinished(f store.File, err error) {
 	_, was := e.unfinished[f.Path]
 	switch {
 	case err != nil:
-		e.unfinished[f.Path] = "delivered, but it could not be finished: " + err.Error()
+		why := "delivered, but it could not be finished: "
+		if inUse(err) {
+			why += "another program has the file, or what belongs to it, open: "
+		}
+		e.unfinished[f.Path] = why + err.Error()
 		if !was {
 			e.Log.Warn("delivered, but what comes after could not be done yet", e.file(f.Path), "after", f.After, "err", pathless(err))
 		}
@@ -100,11 +115,10 @@ func (e *Engine) sayUnfinished(f store.File, err error) {
 // settleDown writes the receipt and moves or deletes the file. A file or
 // sidecar that is not the delivered one any more is left alone.
 func (e *Engine) settleDown(f store.File) error {
-	receipt, err := json.MarshalIndent(e.receipt(f), "", "  ")
+	receipt, err := e.receiptText(f)
 	if err != nil {
-		return fmt.Errorf("encode receipt: %w", err)
+		return err
 	}
-	receipt = append(receipt, '\n')
 	if f.After == "move" {
 		target, err := e.moveTo(sentFolder, f, ReceiptSuffix, func(string) []byte { return receipt })
 		if err != nil {
@@ -127,26 +141,35 @@ func (e *Engine) settleDown(f store.File) error {
 	return nil
 }
 
-func (e *Engine) receipt(f store.File) Receipt {
-	return Receipt{
+func (e *Engine) receiptText(f store.File) ([]byte, error) {
+	text, err := json.MarshalIndent(Receipt{
 		File: filepath.Base(f.Path), State: string(f.State), Library: f.Library, SHA256: f.SHA256, Size: f.Sig.Size,
 		DeliveredAt: f.DeliveredAt, Attempts: f.Attempts, MayBeDouble: f.Doubtful, Reason: f.Reason, Version: e.Version,
+	}, "", "  ")
+	if err != nil {
+		return nil, fmt.Errorf("encode receipt: %w", err)
 	}
+	return append(text, '\n'), nil
 }
 
-// same says whether what lies at path is still what sig describes, and nobody
-// is writing to it.
-func same(path string, sig store.Sig) bool {
+// same says whether what lies at path is still what sig describes. That it is,
+// but that somebody is writing to it, or that it cannot be looked into, is an
+// error: what was to be done with it is done later.
+func same(path string, sig store.Sig) (bool, error) {
 	now, err := watcher.Lstat(path)
-	if err != nil || store.Sig(now) != sig {
-		return false
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return false, nil
+	case err != nil:
+		return false, err
+	case store.Sig(now) != sig:
+		return false, nil
 	}
 	f, err := watcher.Open(path)
 	if err != nil {
-		return false
+		return false, err
 	}
-	f.Close()
-	return true
+	return true, f.Close()
 }
 
 // remove deletes the file, and its sidecar unless that describes another by now.
@@ -191,6 +214,9 @@ func (e *Engine) moveTo(sub string, f store.File, suffix string, note func(targe
 		if err := os.MkdirAll(filepath.Dir(target), 0o755); err != nil {
 			return "", fmt.Errorf("make folder %s: %w", sub, err)
 		}
+		if err := e.leadsAstray(f.Folder, filepath.Dir(target)); err != nil {
+			return "", err
+		}
 		if err := store.WriteFile(mark, text, 0o644); err != nil {
 			return "", fmt.Errorf("write %s: %w", suffix, err)
 		}
@@ -202,6 +228,29 @@ func (e *Engine) moveTo(sub string, f store.File, suffix string, note func(targe
 		}
 		return target, nil
 	}
+}
+
+// leadsAstray refuses to move a file to where links lead into a watched folder:
+// it would be taken in there, and be another person's.
+func (e *Engine) leadsAstray(folder, dir string) error {
+	linked := false
+	for at := dir; below(at, folder) && at != folder; at = filepath.Dir(at) {
+		_, err := os.Readlink(at)
+		linked = linked || err == nil
+	}
+	if !linked {
+		return nil
+	}
+	real, err := filepath.EvalSymlinks(dir)
+	if err != nil {
+		return fmt.Errorf("move file: %w", err)
+	}
+	for path := range e.folders {
+		if home, err := filepath.EvalSymlinks(path); err == nil && below(real, home) {
+			return fmt.Errorf("move file: %s leads by a link into %s, which is watched", dir, path)
+		}
+	}
+	return nil
 }
 
 // placeFree says whether the three names are free, or this very move was broken
@@ -257,22 +306,15 @@ func movedSidecar(f store.File, target string, n int) string {
 
 func moveBoth(f store.File, target, side string) error {
 	link, _ := os.Readlink(f.Path) // before same: what same has seen must be what is moved
-	if !same(f.Path, f.Sig) {
-		return nil // gone already, or another content by now
+	if is, err := same(f.Path, f.Sig); err != nil || !is {
+		return stepError("move file", err) // none: gone already, or another content by now
 	}
-	from, described := sidecarPath(f), false
 	if exists(target) {
 		return removeSettled(f.Path, f.Sig) // it was copied
 	}
-	if side != "" && exists(side) {
-		if err := removeSettled(from, f.SidecarSig); err != nil {
-			return fmt.Errorf("move sidecar: %w", err)
-		}
-	} else if side != "" && same(from, f.SidecarSig) {
-		if err := store.Move(from, side); err != nil {
-			return fmt.Errorf("move sidecar: %w", err)
-		}
-		described = true
+	described, err := moveSidecar(f, side)
+	if err != nil {
+		return fmt.Errorf("move sidecar: %w", err)
 	}
 	if err := failpoint.Hit("after.sidecar"); err != nil {
 		return fmt.Errorf("move file: %w", err)
@@ -284,15 +326,39 @@ func moveBoth(f store.File, target, side string) error {
 	if now, err := watcher.Lstat(target); err == nil {
 		sig.ID = now.ID // of a copy, where Sent/ is on another file system
 	}
-	if stillSame(target, sig, link) {
+	is, inUse := stillSame(target, sig, link)
+	if is {
 		return nil
 	}
 	if described {
-		if err := bringBack(side, from); err != nil {
+		if err := bringBack(side, sidecarPath(f)); err != nil {
 			return err
 		}
 	}
-	return bringBack(target, f.Path)
+	return errors.Join(bringBack(target, f.Path), stepError("move file", inUse))
+}
+
+// moveSidecar moves a file's sidecar, "" if it has none, unless that is another
+// one by now. What is there already is the copy of a move that was broken off.
+func moveSidecar(f store.File, side string) (moved bool, err error) {
+	from := sidecarPath(f)
+	switch {
+	case side == "":
+		return false, nil
+	case exists(side):
+		return false, removeSettled(from, f.SidecarSig)
+	}
+	if is, err := same(from, f.SidecarSig); err != nil || !is {
+		return false, err
+	}
+	return true, store.Move(from, side)
+}
+
+func stepError(step string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%s: %w", step, err)
 }
 
 func exists(path string) bool {

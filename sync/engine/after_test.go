@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"encoding/json"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -341,11 +340,11 @@ func TestMoveBrokenOffAfterACopy(t *testing.T) {
 		must(t, os.Mkdir(sent, 0o755))
 		f, _, err := r.store.Get(path)
 		must(t, err)
-		receipt, err := json.MarshalIndent(r.engine.receipt(f), "", "  ")
+		receipt, err := r.engine.receiptText(f)
 		must(t, err)
 		side, err := os.ReadFile(path + ".meta.json")
 		must(t, err)
-		must(t, os.WriteFile(filepath.Join(sent, "report.txt"+ReceiptSuffix), append(receipt, '\n'), 0o644))
+		must(t, os.WriteFile(filepath.Join(sent, "report.txt"+ReceiptSuffix), receipt, 0o644))
 		must(t, os.WriteFile(filepath.Join(sent, "report.txt.meta.json"), side, 0o644))
 		if fileToo {
 			must(t, os.Remove(path+".meta.json"))

@@ -26,15 +26,16 @@ func removeSettled(path string, sig store.Sig) error {
 	switch {
 	case exists(aside): // that is how far a killed process came
 		link, _ = os.Readlink(aside)
-	case !same(path, sig):
-		return nil
 	default:
+		if is, err := same(path, sig); err != nil || !is {
+			return err
+		}
 		if err := store.Move(path, aside); err != nil {
 			return err
 		}
 	}
-	if !stillSame(aside, sig, link) {
-		return bringBack(aside, path)
+	if is, err := stillSame(aside, sig, link); !is {
+		return errors.Join(bringBack(aside, path), err)
 	}
 	if err := os.Remove(aside); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
@@ -45,13 +46,13 @@ func removeSettled(path string, sig store.Sig) error {
 // stillSame is same for a file that was just renamed, which counts as a change
 // of its inode. One that was a link, and which, is compared by that: where it
 // lies now it may lead nowhere.
-func stillSame(path string, sig store.Sig, link string) bool {
+func stillSame(path string, sig store.Sig, link string) (bool, error) {
 	if now, err := os.Readlink(path); err == nil || link != "" {
-		return now == link
+		return now == link, nil
 	}
 	now, err := watcher.Lstat(path)
 	if err != nil {
-		return false
+		return false, nil
 	}
 	sig.ChangeTime = now.ChangeTime
 	return same(path, sig)

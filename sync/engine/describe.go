@@ -7,7 +7,9 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 
@@ -197,10 +199,33 @@ func (e *Engine) route(folder *Folder, path string, side sidecar.Sidecar) (Libra
 			return Library{}, refused("move it and its sidecar into the folder of the person it is for",
 				"the file lies outside of every person's folder: in %s the first folder names the library", folder.Path)
 		}
+		if err := staysBelow(filepath.Join(folder.Path, name), path); err != nil {
+			return Library{}, err
+		}
 		return e.libraryNamed(folder, name)
 	default:
 		return e.libraryNamed(folder, folder.Library)
 	}
+}
+
+// staysBelow refuses a file that lies in a person's folder as a link alone, and in
+// truth in another person's.
+func staysBelow(person, path string) error {
+	if _, err := os.Readlink(path); err != nil && runtime.GOOS == "windows" {
+		return nil // folders that are links are not followed, and not all drives can tell where they lead
+	}
+	real, err := filepath.EvalSymlinks(path)
+	if err != nil {
+		return err
+	}
+	home, err := filepath.EvalSymlinks(person)
+	if err != nil {
+		return err
+	}
+	if !below(real, home) {
+		return refused("put the file itself there, not a link", "it is a link that leads out of the folder %s", filepath.Base(person))
+	}
+	return nil
 }
 
 func (e *Engine) libraryNamed(folder *Folder, name string) (Library, error) {

@@ -291,7 +291,7 @@ func (e *Engine) forgetOrphan(rec store.File) error {
 	if err != nil || !known {
 		return err
 	}
-	if err := try(e, rec.Folder, rec.Path, func() error { e.unnote(orphan); return nil }); err != nil {
+	if err := try(e, rec.Folder, rec.Path, func() error { return e.unnote(orphan) }); err != nil && !inUse(err) {
 		return err
 	}
 	return e.Store.Forget(path)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -40,13 +41,12 @@ func noteDue(f store.File, now time.Time) bool {
 func (e *Engine) keepNote(f store.File, now time.Time) error {
 	err := try(e, f.Folder, f.Path, func() error {
 		if !noteDue(f, now) {
-			e.unnote(f)
-			return nil
+			return e.unnote(f)
 		}
 		return e.writeNote(f)
 	})
-	if errors.Is(err, errHangs) {
-		return nil // sweep does it when the folder answers again
+	if errors.Is(err, errHangs) || inUse(err) {
+		return nil // done later: by sweep, or with the delivery
 	}
 	return err
 }
@@ -67,8 +67,10 @@ func (e *Engine) writeNote(f store.File) error {
 		return nil
 	}
 	away := strings.HasPrefix(f.Path, filepath.Join(f.Folder, failedFolder)+string(filepath.Separator))
-	if folder.OnFailure == "move" && f.State == store.Refused && !away && same(f.Path, f.Sig) {
-		return e.moveToFailed(f)
+	if folder.OnFailure == "move" && f.State == store.Refused && !away {
+		if moved, err := e.moveToFailed(f); moved || err != nil {
+			return err
+		}
 	}
 	text := noteText(f)
 	if f.Note != "" && !e.comesBack(f) {
@@ -94,30 +96,37 @@ func (e *Engine) comesBack(f store.File) bool {
 
 // moveToFailed takes a refused file out of the way, with a note that says how
 // to bring it back. What is known of it goes along: the next file of that name
-// is another matter.
-func (e *Engine) moveToFailed(f store.File) error {
+// is another matter. One that cannot be moved now gets its note where it lies.
+func (e *Engine) moveToFailed(f store.File) (moved bool, err error) {
+	if is, err := same(f.Path, f.Sig); err != nil || !is {
+		return false, nil
+	}
 	name, back := filepath.Base(f.Path), filepath.Dir(f.Path)
 	todo, _, _ := strings.Cut(f.Hint, ";")
-	moved := func(target string) store.File {
+	there := func(target string) store.File {
 		m := f
 		m.Path = target
 		m.Hint = strings.ReplaceAll(todo, name, filepath.Base(target)) + "; then move the file and its sidecar back to " + back
 		return m
 	}
-	target, err := e.moveTo(failedFolder, f, NoteSuffix, func(target string) []byte { return noteText(moved(target)) })
+	target, err := e.moveTo(failedFolder, f, NoteSuffix, func(target string) []byte { return noteText(there(target)) })
 	if err != nil {
 		e.Log.Warn("refused, but it could not be moved away", e.file(f.Path), "err", pathless(err))
-		return nil
+		return false, nil
 	}
 	if err := failpoint.Hit("refused.moved"); err != nil {
-		return fmt.Errorf("record move: %w", err)
+		return true, fmt.Errorf("record move: %w", err)
 	}
-	m := moved(target)
+	m := there(target)
 	m.Note = beside(target, NoteSuffix)
 	if sig, err := watcher.Lstat(target); err == nil {
 		m.Sig = store.Sig(sig)
 	}
-	return errors.Join(e.Store.Put(m), e.Store.Forget(f.Path))
+	if err := e.Store.Put(m); err != nil {
+		return true, err
+	}
+	_ = e.unnote(f) // beside the place where it lay; it says why if that fails
+	return true, e.Store.Forget(f.Path)
 }
 
 // failedPath is where a file lies that was refused and moved away.
@@ -144,7 +153,7 @@ func noteText(f store.File) []byte {
 			fmt.Fprintf(&b, "%-14s %s\n", label, text)
 		}
 	}
-	fmt.Fprintf(&b, "%s has not been delivered.\n\n", printable(filepath.Base(notedFile(f.Path))))
+	fmt.Fprintf(&b, "%s\n\n", noteBegins(notedFile(f.Path)))
 	line("What:", f.Reason)
 	line("Since:", f.Since.Local().Format("2006-01-02 15:04:05 -07:00"))
 	line("What to do:", f.Hint)
@@ -165,8 +174,10 @@ func printable(name string) string {
 // put writes a note or receipt beside the file, or, where the folder cannot be
 // written to, into the state folder, and remembers where the note is.
 func (e *Engine) put(f store.File, path, suffix string, text []byte) error {
-	target := beside(path, suffix)
-	err := store.WriteFile(target, text, 0o644)
+	target, err := placeOf(path, suffix)
+	if err == nil {
+		err = store.WriteFile(target, text, 0o644)
+	}
 	diverted := keepsOut(err)
 	if diverted {
 		target = filepath.Join(e.notesFolder(f.Folder), flat(f.Folder, target))
@@ -186,6 +197,52 @@ func (e *Engine) put(f store.File, path, suffix string, text []byte) error {
 	}
 	f.Note = target
 	return e.Store.SetNote(f.Path, target)
+}
+
+// placeOf is where the note or receipt of a file goes: beside it, and never over
+// a file that somebody else has put there under that name.
+func placeOf(path, suffix string) (string, error) {
+	for n := 1; ; n++ {
+		target := beside(numbered(path, n), suffix)
+		own, err := ownAt(target, suffix, path)
+		if own || errors.Is(err, fs.ErrNotExist) {
+			return target, nil
+		}
+		if err != nil {
+			return "", err
+		}
+	}
+}
+
+// ownAt says whether a file is a note or receipt about the one at path that this
+// program wrote.
+func ownAt(target, suffix, path string) (bool, error) {
+	info, err := os.Lstat(target)
+	if err != nil || !info.Mode().IsRegular() || info.Size() > longestNote {
+		return false, err
+	}
+	data, err := os.ReadFile(target)
+	if errors.Is(err, fs.ErrPermission) {
+		return false, nil // it can read its own
+	}
+	if suffix == NoteSuffix {
+		return bytes.HasPrefix(data, []byte(noteBegins(path))), err
+	}
+	var r Receipt
+	if err != nil || json.Unmarshal(data, &r) != nil {
+		return false, err
+	}
+	return r.File == jsonName(path) && len(r.SHA256) == 2*sha256.Size && r.State != "" && !r.DeliveredAt.IsZero(), nil
+}
+
+// jsonName is a file's name as it comes out of a receipt: JSON is UTF-8.
+func jsonName(path string) string { return string([]rune(filepath.Base(path))) }
+
+// longestNote is more than any note or receipt takes, in bytes.
+const longestNote = 1 << 20
+
+func noteBegins(path string) string {
+	return printable(filepath.Base(path)) + " has not been delivered."
 }
 
 // notesFolder is where notes go of a folder that cannot be written to.
@@ -241,20 +298,29 @@ func shortHash(s string) string {
 	return hex.EncodeToString(sum[:4])
 }
 
-// unnote removes the note of a matter that is solved.
-func (e *Engine) unnote(f store.File) {
+// unnote removes the note of a matter that is solved; what somebody has put in
+// its place stays. An error is returned only where another program has it open.
+func (e *Engine) unnote(f store.File) error {
 	if f.Note == "" {
-		return
+		return nil
 	}
 	err := failpoint.Hit("note.remove")
+	own := false
 	if err == nil {
+		own, err = ownAt(f.Note, NoteSuffix, notedFile(f.Path))
+	}
+	if err == nil && own {
 		err = os.Remove(f.Note)
 	}
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		e.Log.Warn("note could not be removed", e.file(f.Path), "err", pathless(err))
-		return
+		if inUse(err) {
+			return fmt.Errorf("remove note: %w", err)
+		}
+		return nil
 	}
 	if err := e.Store.SetNote(f.Path, ""); err != nil {
 		e.Log.Warn("note could not be forgotten", e.file(f.Path), "err", err)
 	}
+	return nil
 }

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"errors"
 	"fmt"
 	"time"
 
@@ -92,7 +93,7 @@ func (e *Engine) Forget(path string) (store.File, error) {
 	case f.State == store.Pushing:
 		return f, &UsageError{Reason: path + " is being pushed", Hint: "wait for its outcome: digime-sync status " + path}
 	}
-	if err := try(e, f.Folder, path, func() error { e.unnote(f); return nil }); err != nil {
+	if err := try(e, f.Folder, path, func() error { return e.unnote(f) }); errors.Is(err, errHangs) {
 		return f, folderHangs(path)
 	}
 	if err := e.Store.Forget(path); err != nil {

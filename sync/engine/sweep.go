@@ -54,31 +54,49 @@ func (e *Engine) sweepOnce(now time.Time) error {
 		return err
 	}
 	outage := e.host.outage()
-	return e.Store.Unfinished(func(f store.File) error {
-		shown := waitsForHost(f, outage, now)
+	shown := func(f store.File) store.File {
+		f = waitsForHost(f, outage, now)
 		if hold, held := holds[f.Library]; held && f.State != store.Waiting && f.State != store.Refused {
-			shown = withHold(shown, hold)
+			f = withHold(f, hold)
 		}
-		shown = e.withPause(shown)
+		return e.withPause(f)
+	}
+	return e.Store.Unfinished(func(f store.File) error {
 		err := try(e, f.Folder, f.Path, func() error { return e.sweepFile(f, shown, now) })
 		if errors.Is(err, errHangs) {
 			return nil // it is there again when the folder answers
 		}
-		return err
+		if err != nil {
+			return err
+		}
+		return e.finish(f.Path) // it may have been delivered meanwhile
 	})
 }
 
-// sweepFile does that for one file, which is shown to people as given.
-func (e *Engine) sweepFile(f, shown store.File, now time.Time) error {
-	if e.takenAway(f) {
-		e.unnote(f)
+// sweepFile does that for one file. What is known of it may have changed since
+// it was listed, and changes on, but what comes after a delivery waits.
+func (e *Engine) sweepFile(f store.File, shown func(store.File) store.File, now time.Time) error {
+	if !e.takenAway(f) && !e.outdated(f, now) && !noteDue(shown(f), now) {
+		return nil
+	}
+	if _, busy := finishing.LoadOrStore(f.Path, true); busy {
+		return nil
+	}
+	defer finishing.Delete(f.Path)
+	f, ok, err := e.Store.Get(f.Path)
+	if err != nil || !ok {
+		return err
+	}
+	switch {
+	case e.takenAway(f):
+		if e.unnote(f) != nil {
+			return nil // it says why, and is tried again
+		}
 		return e.Store.Forget(f.Path)
-	}
-	if e.outdated(f, now) {
+	case e.outdated(f, now):
 		return e.examineAnew(f)
-	}
-	if noteDue(shown, now) {
-		return e.writeNote(shown)
+	case noteDue(shown(f), now):
+		return e.writeNote(shown(f))
 	}
 	return nil
 }
