@@ -60,7 +60,7 @@ func newTree(f Folder, known func(File) bool, out chan File, log *slog.Logger) *
 		rescan:  make(chan struct{}, 1),
 		inbox:   newInbox(),
 		settler: newSettler(f.Settle),
-		status:  Status{Path: f.Path, State: StateMissing, Reason: "not looked at yet", Mounted: f.Mounted},
+		status:  Status{Path: f.Path, State: StateUnseen, Reason: "not looked at yet", Mounted: f.Mounted},
 		mount:   f.Mounted,
 	}
 }

@@ -84,7 +84,7 @@ type File struct {
 // Status is what is known of one folder.
 type Status struct {
 	Path     string
-	State    string // ok, missing, unreadable or hanging
+	State    string // unseen, ok, missing, unreadable or hanging
 	Watch    string // events or poll; "" before the folder was first found
 	Reason   string // why it is polled, missing or unreadable, in words
 	LastScan time.Time
@@ -95,6 +95,7 @@ type Status struct {
 
 // The states of a folder.
 const (
+	StateUnseen     = "unseen" // not looked at yet
 	StateOK         = "ok"
 	StateMissing    = "missing"
 	StateUnreadable = "unreadable"

@@ -38,7 +38,7 @@ func withDaemonsView(stateDir string, list []finding) []finding {
 // compareViews puts a folder's finding together with the daemon's view of it.
 func compareViews(f finding, view engine.FolderStatus) finding {
 	switch {
-	case view.State == "": // it has not looked yet
+	case view.State == watcher.StateUnseen:
 	case view.State != watcher.StateOK && f.State != checkFail:
 		f.State, f.Hint = checkFail, serviceOpens
 		f.Message = "the running service finds it " + view.State + ": " + view.Reason + "; here: " + f.Message

@@ -36,7 +36,7 @@ func TestDaemonsView(t *testing.T) {
 		view                 engine.FolderStatus
 	}{
 		{"the same", checkOK, "it can be read", ok, engine.FolderStatus{Path: "/in", State: "ok"}},
-		{"not looked yet", checkOK, "it can be read", ok, engine.FolderStatus{Path: "/in"}},
+		{"not looked yet", checkOK, "it can be read", ok, engine.FolderStatus{Path: "/in", State: "unseen"}},
 		{"another folder", checkOK, "it can be read", ok, engine.FolderStatus{Path: filepath.Join("/in", "x"), State: "missing"}},
 		{"not a folder", checkOK, "", finding{Check: "state", Subject: "/in", State: checkOK}, engine.FolderStatus{Path: "/in", State: "missing"}},
 		{"it cannot read", checkFail, "the running service finds it unreadable: may not; here: it can be read", ok, engine.FolderStatus{Path: "/in", State: "unreadable", Reason: "may not"}},

@@ -23,7 +23,7 @@ import (
 // (control_unix.go, control_windows.go):
 //
 //	GET  /health                heartbeat, at little cost
-//	GET  /status?path=P         engine.Status of what lies at or below P, "" for all
+//	GET  /status?path=P&brief   engine.Status of what lies at or below P, "" for all; brief: Overview
 //	POST /push    path=…&again  queues these files, waits, answers []engine.FileStatus
 //	POST /release path=…        sends what is held back there, answers []engine.FileStatus
 //	POST /reload                takes the configuration over, answers {}
@@ -57,7 +57,7 @@ func controlHandler(d *daemon) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /health", func(w http.ResponseWriter, _ *http.Request) { answer(w, d.life.heartbeat(), nil) })
 	mux.HandleFunc("GET /status", func(w http.ResponseWriter, r *http.Request) {
-		s, err := d.status(r.FormValue("path"))
+		s, err := d.status(r.FormValue("path"), r.FormValue("brief") != "")
 		answer(w, s, err)
 	})
 	mux.HandleFunc("POST /push", func(w http.ResponseWriter, r *http.Request) {

@@ -59,8 +59,8 @@ func (d *daemon) current() *engine.Engine {
 }
 
 // status is the engine's, with what is the matter with the configuration.
-func (d *daemon) status(path string) (engine.Status, error) {
-	s, err := d.current().Status(path)
+func (d *daemon) status(path string, brief bool) (engine.Status, error) {
+	s, err := statusOf(d.current(), path, brief)
 	s.Running = true
 	d.mu.Lock()
 	defer d.mu.Unlock()

@@ -239,7 +239,7 @@ func newFleetLoop(d *daemon) *fleetLoop {
 	f.audit = func(event, reason string) error { return d.parts.store.Audit(event, store.File{Reason: reason}) }
 	f.status = func() (machineReport, error) {
 		cfg := d.config()
-		s, err := d.status(cfg.StateDir) // no file lies there, so that none is listed
+		s, err := d.status(cfg.StateDir, true) // no file lies there, so that none is listed
 		if err != nil {
 			return machineReport{}, err
 		}

@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -68,7 +67,11 @@ func newReport(s engine.Status, cfg *Config, now time.Time) (machineReport, erro
 		}
 	}
 	for _, f := range s.Folders {
-		r.Folders[cmp.Or(f.State, watcher.StateOK)]++
+		state := f.State
+		if state == watcher.StateUnseen { // which passes by itself
+			state = watcher.StateOK
+		}
+		r.Folders[state]++
 	}
 	for _, f := range heldFleet(cfg) {
 		if r.Fleet == nil {

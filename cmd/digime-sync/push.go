@@ -110,20 +110,18 @@ func (a *app) syncCommand() *cobra.Command {
 			if err := p.engine.Once(ctx); err != nil {
 				return err
 			}
-			s, err := p.engine.Status("")
+			s, err := p.engine.Overview("")
 			if err != nil {
 				return err
 			}
 			if err := a.summary(s); err != nil {
 				return err
 			}
-			open := 0
-			for _, f := range s.Files {
-				if f.State == store.Retrying || f.State == store.Queued && f.NextAttempt == nil {
-					open++
-				}
+			all := 0
+			for _, n := range s.Counts {
+				all += n
 			}
-			return unsent(open, len(s.Files))
+			return unsent(s.Unsent(), all)
 		},
 	}
 }

@@ -77,9 +77,6 @@ func (l *life) now() (*daemon, error) {
 // longRound is from when on a main loop that does not go round is said to hang.
 const longRound = 30 * time.Second
 
-// youth is how long a folder may take until it is first looked at.
-const youth = 5 * time.Second
-
 // heartbeat says how the service stands.
 func (l *life) heartbeat() heartbeat {
 	h := heartbeat{Version: version, PID: os.Getpid(), Started: l.started, Config: l.config, State: stateRunning, Reasons: []string{}}
@@ -153,19 +150,16 @@ func (d *daemon) health(h *heartbeat, age time.Duration) {
 		h.lacks("the changed configuration was not taken over, the one before still holds: "+refused.Error(), explain(refused).hint)
 	}
 	h.lacks(d.fleet.Trouble(), "digime-sync check")
-	h.folders(now.Folders, age < youth)
+	h.folders(now.Folders)
 }
 
 // folders adds what is the matter with the watched folders.
-func (h *heartbeat) folders(folders []engine.FolderStatus, young bool) {
+func (h *heartbeat) folders(folders []engine.FolderStatus) {
 	for _, f := range folders {
-		if young && f.LastScan == nil && f.State == watcher.StateMissing {
-			continue // it may just not have been looked at
-		}
 		switch shut := shutOut(f); {
 		case shut != "":
 			h.lacks("folder "+f.Path+" "+shut, openHint())
-		case f.State != "" && f.State != watcher.StateOK: // "": not looked at yet
+		case f.State != watcher.StateUnseen && f.State != watcher.StateOK:
 			h.lacks("folder "+f.Path+" is "+f.State+because(f.Reason), "digime-sync check")
 		}
 	}

@@ -170,20 +170,17 @@ func TestWatchdogIsFedWhileTheDatabaseOpens(t *testing.T) {
 }
 
 func TestHeartbeatOfFolders(t *testing.T) {
-	scanned := time.Unix(1000, 0)
-	folders := []engine.FolderStatus{
-		{Path: "/in/ok", State: watcher.StateOK, LastScan: &scanned},
-		{Path: "/in/new", State: watcher.StateMissing},
-		{Path: "/in/gone", State: watcher.StateMissing, LastScan: &scanned, Reason: "it is not there"},
-	}
 	h := heartbeat{State: stateRunning}
-	h.folders(folders, true)
+	h.folders([]engine.FolderStatus{
+		{Path: "/in/ok", State: watcher.StateOK},
+		{Path: "/in/new", State: watcher.StateUnseen, Reason: "not looked at yet"},
+	})
+	if h.State != stateRunning || len(h.Reasons) > 0 {
+		t.Errorf("a folder that is not looked at yet is no alarm: %s, %q", h.State, h.Reasons)
+	}
+	h.folders([]engine.FolderStatus{{Path: "/in/gone", State: watcher.StateMissing, Reason: "it is not there"}})
 	if want := []string{"folder /in/gone is missing: it is not there"}; !reflect.DeepEqual(h.Reasons, want) || h.State != stateDegraded {
 		t.Errorf("%s: %q", h.State, h.Reasons)
-	}
-	h = heartbeat{State: stateRunning}
-	if h.folders(folders, false); len(h.Reasons) != 2 {
-		t.Errorf("a folder that has been missing from the start is not said: %q", h.Reasons)
 	}
 }
 

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -22,25 +23,30 @@ import (
 )
 
 func (a *app) statusCommand() *cobra.Command {
-	var asJSON bool
+	var asJSON, all bool
 	cmd := &cobra.Command{
 		Use:   "status [PATH]",
 		Short: "What became of my file, or of everything",
-		Long:  "status says how every file, library and folder stands; with PATH, how that file or what lies below\nthat folder stands. It asks the running daemon, or reads the database where none runs.\n\nIt ends with 3 when something is held, refused or paused; with --json that is in the JSON only.",
-		Args:  cobra.MaximumNArgs(1),
+		Long: "status says how libraries and folders stand, and every file that is not simply done; with PATH, how that\n" +
+			"file or what lies below that folder stands. Of a folder's files in the same state it shows the first, 100\n" +
+			"where somebody may have to do something and 20 else, and how many more there are; --all and --json have\n" +
+			"all. It asks the running daemon, or reads the database where none runs.\n\n" +
+			"It ends with 3 when something is held, refused or paused; with --json that is in the JSON only. It ends\n" +
+			"with 1 when nothing is known of PATH; the JSON has the reason then.",
+		Args: cobra.MaximumNArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {
 			path, err := absolute(first(args))
 			if err != nil {
 				return err
 			}
-			s, err := a.status(path)
+			s, err := a.status(path, !asJSON && !all)
 			if err != nil {
 				return err
 			}
-			if asJSON {
-				return a.printJSON(s)
-			}
-			if path != "" {
+			switch {
+			case asJSON:
+				return errors.Join(a.printJSON(s), unknown(s, path))
+			case path != "":
 				return a.filesBelow(s, path)
 			}
 			if _, notice := a.newest(); notice != "" {
@@ -50,34 +56,50 @@ func (a *app) statusCommand() *cobra.Command {
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	cmd.Flags().BoolVar(&all, "all", false, "show every file that is asked for, however many there are")
 	return cmd
 }
 
 // status asks how things stand. While the configuration is bad, the daemon still
 // runs on the last good one, and just then people ask.
-func (a *app) status(path string) (s engine.Status, err error) {
+func (a *app) status(path string, brief bool) (s engine.Status, err error) {
 	cfg, log, err := a.open()
 	if err == nil {
-		return readStatus(cfg, log, path)
+		return readStatus(cfg, log, path, brief)
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	if ask(ctx, stateDirOf(a.config()), http.MethodGet, "/status", url.Values{"path": {path}}, &s) == nil {
+	if askStatus(ctx, stateDirOf(a.config()), path, brief, &s) == nil {
 		return s, nil
 	}
 	return s, err
 }
 
-func readStatus(cfg *Config, log *slog.Logger, path string) (s engine.Status, err error) {
+func readStatus(cfg *Config, log *slog.Logger, path string, brief bool) (s engine.Status, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	err = withDaemon(ctx, cfg, log,
-		func() error { return ask(ctx, cfg.StateDir, http.MethodGet, "/status", url.Values{"path": {path}}, &s) },
+		func() error { return askStatus(ctx, cfg.StateDir, path, brief, &s) },
 		func(e *engine.Engine) (err error) {
-			s, err = e.Status(path)
+			s, err = statusOf(e, path, brief)
 			return err
 		})
 	return s, err
+}
+
+func askStatus(ctx context.Context, stateDir, path string, brief bool, s *engine.Status) error {
+	form := url.Values{"path": {path}}
+	if brief {
+		form.Set("brief", "1")
+	}
+	return ask(ctx, stateDir, http.MethodGet, "/status", form, s)
+}
+
+func statusOf(e *engine.Engine, path string, brief bool) (engine.Status, error) {
+	if brief {
+		return e.Overview(path)
+	}
+	return e.Status(path)
 }
 
 func (a *app) printJSON(v any) error {
@@ -110,30 +132,50 @@ func absolute(arg string) (string, error) {
 	return path, nil
 }
 
+// unknown is the error that nothing is known of the path that was asked for; nil
+// if something is.
+func unknown(s engine.Status, path string) error {
+	if s.Reason == "" {
+		return nil
+	}
+	return failure(exitError, plain(s.Hint), "nothing is known of %s: %s", plain(path), plain(s.Reason))
+}
+
 // filesBelow answers "what became of my file".
 func (a *app) filesBelow(s engine.Status, path string) error {
-	if len(s.Files) == 0 {
-		return failure(exitError, "wait a few seconds and ask again; digime-sync status lists the folders that are watched",
-			"nothing is known of %s%s", plain(path), whyUnknown(s, path))
+	if err := unknown(s, path); err != nil {
+		return err
 	}
-	held := false
+	if len(s.Files) == 1 && s.Files[0].Path == path {
+		a.printFile(s.Files[0])
+		return held(s)
+	}
+	for _, f := range s.Folders {
+		if f.Path == path || strings.HasPrefix(f.Path, strings.TrimSuffix(path, string(filepath.Separator))+string(filepath.Separator)) {
+			a.printFolder(f)
+		}
+	}
+	a.printCounts(s)
 	for _, f := range s.Files {
 		a.printFile(f)
-		held = held || f.State == store.Held || f.State == store.Refused
 	}
-	if held {
+	a.printMore(s, path)
+	return held(s)
+}
+
+// held says by its error that something needs a person.
+func held(s engine.Status) error {
+	if s.Counts[store.Held]+s.Counts[store.Refused] > 0 {
 		return errHeld
 	}
 	return nil
 }
 
-func whyUnknown(s engine.Status, path string) string {
-	for _, f := range s.Folders {
-		if path == f.Path || strings.HasPrefix(path, f.Path+string(filepath.Separator)) {
-			return ""
-		}
+// printMore says what an overview leaves out.
+func (a *app) printMore(s engine.Status, path string) {
+	for _, m := range s.More {
+		fmt.Fprintf(a.out, "… and %d more %s in %s   (%s)\n", m.Files, m.State, plain(m.Folder), strings.TrimSpace("digime-sync status --all "+plain(path)))
 	}
-	return ": it lies in none of the watched folders"
 }
 
 // printFile says how one file stands, in a line or a few.
@@ -183,6 +225,20 @@ func (a *app) summary(s engine.Status) error {
 			fmt.Fprintf(a.out, "                  why: %s\n                  do:  %s\n", plain(l.Reason), plain(l.Hint))
 		}
 	}
+	a.printCounts(s)
+	for _, f := range s.Files {
+		if f.State != store.Delivered && f.State != store.Duplicate && f.State != store.Ignored || f.Reason != "" && f.State == store.Delivered {
+			a.printFile(f)
+		}
+	}
+	a.printMore(s, "")
+	if len(s.Paused) > 0 {
+		return errHeld
+	}
+	return held(s)
+}
+
+func (a *app) printCounts(s engine.Status) {
 	var counts []string
 	for _, state := range slices.Sorted(maps.Keys(s.Counts)) {
 		counts = append(counts, strconv.Itoa(s.Counts[state])+" "+string(state))
@@ -191,23 +247,10 @@ func (a *app) summary(s engine.Status) error {
 		counts = []string{"none yet"}
 	}
 	fmt.Fprintf(a.out, "files: %s\n", strings.Join(counts, ", "))
-	for _, f := range s.Files {
-		if f.State != store.Delivered && f.State != store.Duplicate && f.State != store.Ignored || f.Reason != "" && f.State == store.Delivered {
-			a.printFile(f)
-		}
-	}
-	if s.Counts[store.Held]+s.Counts[store.Refused]+len(s.Paused) > 0 {
-		return errHeld
-	}
-	return nil
 }
 
 func (a *app) printFolder(f engine.FolderStatus) {
-	state := f.State
-	if state == "" {
-		state = "idle"
-	}
-	fmt.Fprintf(a.out, "folder   %-8s %s", state, plain(f.Path))
+	fmt.Fprintf(a.out, "folder   %-8s %s", f.State, plain(f.Path))
 	if f.Watch != "" {
 		fmt.Fprintf(a.out, "  (%s)", f.Watch)
 	}

@@ -100,7 +100,9 @@ func (e *Engine) lookFailed(folder *Folder, f store.File, err error) error {
 const folderAway = "its folder is missing (unmounted, renamed or deleted) or does not answer"
 
 // isAway says whether a folder in that state can tell nothing of its files.
-func isAway(state string) bool { return state == watcher.StateMissing || state == watcher.StateHanging }
+func isAway(state string) bool {
+	return state == watcher.StateMissing || state == watcher.StateHanging || state == watcher.StateUnseen
+}
 
 // vanished tells a file that was taken away from a folder that is away.
 func (e *Engine) vanished(folder *Folder, f store.File) error {

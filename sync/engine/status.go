@@ -28,7 +28,16 @@ type Status struct {
 	Counts    map[store.State]int `json:"counts"`
 	Libraries []LibraryStatus     `json:"libraries"`
 	Folders   []FolderStatus      `json:"folders"`
+	More      []More              `json:"more,omitempty"`   // what Overview leaves out of Files
+	Reason    string              `json:"reason,omitempty"` // why nothing is known of the path that was asked for
+	Hint      string              `json:"hint,omitempty"`
+
+	unsent int
 }
+
+// Unsent is how many files wait for nothing but another attempt. It does not
+// leave the process.
+func (s Status) Unsent() int { return s.unsent }
 
 // FileStatus is how one file stands.
 type FileStatus struct {
@@ -62,8 +71,8 @@ type LibraryStatus struct {
 	Queued         int        `json:"queued"`
 }
 
-// FolderStatus is how one watched folder stands: ok, missing, unreadable, or
-// not watched when no daemon runs.
+// FolderStatus is how one watched folder stands, in the watcher's words: unseen,
+// ok, missing, unreadable or hanging.
 type FolderStatus struct {
 	Path     string     `json:"path"`
 	State    string     `json:"state"`
@@ -79,112 +88,63 @@ type FolderStatus struct {
 const clockTolerance = 2 * time.Minute
 
 // Status tells how the file at this path, or the files below it, stand; all for "".
-func (e *Engine) Status(prefix string) (Status, error) {
+func (e *Engine) Status(prefix string) (Status, error) { return e.status(prefix, nil) }
+
+func (e *Engine) status(prefix string, b *brief) (Status, error) {
 	s := Status{Version: e.Version, Files: []FileStatus{}, Libraries: []LibraryStatus{}, Folders: []FolderStatus{}, Counts: map[store.State]int{}}
 	holds, err := e.Store.Holds()
 	if err != nil {
 		return e.cannotRead(s, fmt.Errorf("read holds: %w", err))
 	}
-	queued := map[string]int{}
-	now := time.Now()
-	e.mu.Lock()
-	unfinished := make(map[string]string, len(e.unfinished))
-	for path, why := range e.unfinished {
-		unfinished[path] = why
-	}
-	silent := e.silences
-	e.mu.Unlock()
 	s.Trouble, s.Outage, s.Paused = e.troubled(), e.host.outage(), e.Store.Pauses()
 	if skew, ok := e.Client.Skew(); ok && skew.Abs() > clockTolerance {
 		s.ClockSkew = clockWords(skew)
 	}
 	s.Folders = e.folderStatus()
-	away := map[string]bool{}
-	for _, folder := range s.Folders {
-		away[folder.Path] = isAway(folder.State)
-	}
-	err = e.Store.Files(prefix, func(f store.File) error {
+	seen := e.viewOf(&s, holds)
+	queued := map[string]int{}
+	settling := e.settling(prefix)
+	err = e.Store.FilesBut(prefix, func(path string, state store.State, reason bool) bool {
+		if !below(path, prefix) || !b.skips(path, state, reason || seen.unfinished[path] != "") {
+			return false
+		}
+		settling.recorded(path, state)
+		s.Counts[state]++
+		return true
+	}, func(f store.File) error {
 		if !below(f.Path, prefix) {
 			return nil
 		}
-		f = waitsForHost(silent.waits(f, now), s.Outage, now)
-		if h, held := holds[f.Library]; held {
-			f = withHold(f, h)
-		}
-		f = e.withPause(f)
-		if away[f.Folder] && (f.State == store.Queued || f.State == store.Retrying) {
-			f.Reason, f.Hint = folderAway, "bring the folder back, or what it lies on; the file is pushed then"
-		}
-		if why := unfinished[f.Path]; why != "" {
-			f.Reason, f.Hint = why, "let the service write to the folder; it is tried again by itself"
-		}
+		settling.recorded(f.Path, f.State)
+		f = seen.of(f)
 		s.Counts[f.State]++
 		switch f.State {
 		case store.Queued, store.Pushing, store.Retrying, store.Held:
 			queued[f.Library]++
 		}
-		s.Files = append(s.Files, NewFileStatus(f))
+		if f.State == store.Retrying || f.State == store.Queued && f.NextAttempt.IsZero() {
+			s.unsent++
+		}
+		if b.shows(f) {
+			s.Files = append(s.Files, NewFileStatus(f))
+		}
 		return nil
 	})
 	if err != nil {
 		return e.cannotRead(s, fmt.Errorf("read files: %w", err))
 	}
-	for _, f := range e.unrecorded(prefix, s.Files) {
+	for _, f := range settling.rest(e) {
 		s.Counts[f.State]++
-		s.Files = append(s.Files, f)
+		if b.shows(f) {
+			s.Files = append(s.Files, NewFileStatus(f))
+		}
+	}
+	s.More = b.more()
+	if len(s.Files) == 0 && prefix != "" {
+		s.unrecorded(e, prefix)
 	}
 	s.Libraries = e.libraryStatus(holds, queued)
 	return s, nil
-}
-
-// unrecorded are the files the store does not know: those that still settle,
-// and, where one file is asked for, that one if it is left out.
-func (e *Engine) unrecorded(prefix string, recorded []FileStatus) []FileStatus {
-	seen := map[string]bool{}
-	for _, f := range recorded {
-		seen[f.Path] = f.State != store.Delivered // a new content may settle over a delivered one
-	}
-	var list []FileStatus
-	for _, path := range e.watcher.Settling() {
-		if below(path, prefix) && !seen[path] {
-			list = append(list, FileStatus{Path: path, Folder: e.folderPath(path), State: store.Settling,
-				Reason: "it is still changing, open in another program, or waits for its turn", Hint: "nothing to do"})
-		}
-	}
-	if len(recorded) > 0 || len(list) > 0 || prefix == "" {
-		return list
-	}
-	folder := e.configured(prefix)
-	if folder != nil {
-		if f, ok, err := e.Store.Get(failedPath(folder, prefix)); err == nil && ok {
-			return []FileStatus{NewFileStatus(f)}
-		}
-	}
-	if folder == nil {
-		return nil
-	}
-	why, err := patiently(e, folder.Path, prefix, func(func()) (string, error) { return leftOut(folder, prefix) })
-	if err == nil && why != "" {
-		return []FileStatus{{Path: prefix, Folder: folder.Path, State: store.Ignored, Reason: why,
-			Hint: "if it is meant to be pushed, rename it, move it, or change the folder's configuration (recursive:, include:, exclude:)"}}
-	}
-	return nil
-}
-
-// leftOut says why the file at path, or what lies in the folder there, is not picked up; "" when it is.
-func leftOut(folder *Folder, path string) (string, error) {
-	info, err := os.Lstat(path)
-	if err != nil {
-		return "", err
-	}
-	if !info.IsDir() {
-		return watcher.Excluded(folder.Folder, path), nil
-	}
-	why, left := strings.CutPrefix(watcher.Excluded(folder.Folder, filepath.Join(path, "any")), "its folder is left out: ")
-	if !left {
-		return "", nil // a folder is no file: there is nothing to say of it
-	}
-	return why, nil
 }
 
 // below says whether path is top or lies below it; everything lies below "".
