@@ -179,6 +179,7 @@ func TestControlRefusesAnotherUsersDaemon(t *testing.T) {
 
 // A socket that somebody deletes, with its folder, comes back once the folder does.
 func TestControlSocketComesBack(t *testing.T) {
+	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "state")
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		t.Fatal(err)

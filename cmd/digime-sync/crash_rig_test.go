@@ -68,6 +68,7 @@ type crashRig struct {
 	daemon *crashDaemon // nil: none runs
 	lives  int          // daemons started so far
 	under  []string     // command under which daemons run, nil for none
+	env    []string     // more of their environment
 }
 
 // crashBinary builds the program with the failpoints.
@@ -196,6 +197,7 @@ func (r *crashRig) start(plan string) {
 	line := append(append([]string{}, r.under...), r.binary, "--config", r.config(), "run")
 	d := &crashDaemon{cmd: exec.Command(line[0], line[1:]...), life: r.lives, gone: make(chan struct{})}
 	d.cmd.Env = append(os.Environ(), failpoint.PlanEnv+"="+r.plan(), failpoint.LogEnv+"="+r.marks(), "NO_PROXY=*")
+	d.cmd.Env = append(d.cmd.Env, r.env...)
 	d.cmd.Stdout, d.cmd.Stderr = log, log
 	r.wire.begin(d.life)
 	r.must(d.cmd.Start())

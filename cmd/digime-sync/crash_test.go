@@ -35,6 +35,7 @@ var (
 //	go test ./cmd/digime-sync -run 'TestCrash$' -v
 //	go test ./cmd/digime-sync -run 'TestCrash$' -v -timeout 2h -crash.rounds=500 -crash.seed=7
 func TestCrash(t *testing.T) {
+	t.Parallel()
 	if runtime.GOOS == "windows" {
 		t.Skip("the programme ends daemons by signals, which Windows does not have")
 	}

@@ -30,6 +30,7 @@ const insideEnv = "DIGIME_SYNC_TEST_MOUNTS"
 //
 //	go test ./cmd/digime-sync -run TestPowerLoss -v -timeout 2h -power.rounds=200 -crash.seed=7
 func TestPowerLoss(t *testing.T) {
+	t.Parallel()
 	if testing.Short() {
 		t.Skip("it takes its time")
 	}

@@ -28,6 +28,7 @@ var soakMinutes = flag.Float64("soak.minutes", 0.4, "how long TestSoak lets the 
 //
 //	go test ./cmd/digime-sync -run TestSoak -v -timeout 5h -soak.minutes=240
 func TestSoak(t *testing.T) {
+	t.Parallel()
 	if testing.Short() {
 		t.Skip("it takes its time")
 	}
@@ -36,7 +37,7 @@ func TestSoak(t *testing.T) {
 	}
 	p := newCrashProgram(t)
 	count := filepath.Join(p.rig.side, "goroutines")
-	t.Setenv(failpoint.CountEnv, count)
+	p.rig.env = []string{failpoint.CountEnv + "=" + count}
 	p.rig.importTokens()
 	p.rig.start("")
 	s := &soak{program: p, count: count, began: time.Now(), length: time.Duration(*soakMinutes * float64(time.Minute))}
