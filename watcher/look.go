@@ -75,7 +75,8 @@ func (t *tree) lookAt(v *view, name string, op fsnotify.Op, now time.Time) {
 	m, err := v.stat(name)
 	switch {
 	case err != nil && !absent(err):
-		return // the settler or the next scan comes back to it
+		t.cannotSee(v.dir, err, now)
+		return
 	case err == nil && m.mode.IsDir():
 		t.enter(v, name, op)
 		return
@@ -128,7 +129,8 @@ func (t *tree) lookAtSidecar(v *view, name string, now time.Time) {
 		t.lookAt(v, file, 0, now)
 		return
 	}
-	if v.list() != nil {
+	if err := v.list(); err != nil {
+		t.cannotSee(v.dir, err, now)
 		return
 	}
 	for _, file := range v.index.Files(name) {
@@ -145,6 +147,10 @@ func (t *tree) lookAtOrphan(v *view, name string, now time.Time) {
 		return
 	}
 	m, reason, err := statInside(t.real, path)
+	if err != nil && !absent(err) {
+		t.cannotSee(v.dir, err, now)
+		return
+	}
 	if err != nil || reason != "" || !v.alone(name) {
 		t.forget(path)
 		return
@@ -175,6 +181,7 @@ func (t *tree) lookAtFile(v *view, name string, now time.Time) (leftOut bool) {
 	}
 	m, reason, err := statInside(t.real, path)
 	if err != nil && !absent(err) {
+		t.cannotSee(v.dir, err, now)
 		return false
 	}
 	if err != nil || reason != "" {
@@ -182,33 +189,37 @@ func (t *tree) lookAtFile(v *view, name string, now time.Time) (leftOut bool) {
 		return err == nil
 	}
 	f := File{Folder: t.Path, Path: path, Sig: m.sig}
-	if !t.addSidecar(v, name, &f) {
+	if err := t.addSidecar(v, name, &f); err != nil {
+		t.cannotSee(v.dir, err, now)
 		return false
 	}
 	t.observe(f, now)
 	return false
 }
 
-// addSidecar completes f with its sidecar; false when that could not be found out.
-func (t *tree) addSidecar(v *view, name string, f *File) bool {
+// addSidecar completes f with its sidecar. The error says that it could not be
+// found out which that is.
+func (t *tree) addSidecar(v *view, name string, f *File) error {
 	name, err := v.sidecarOf(name)
 	var ambiguous *sidecar.AmbiguousError
 	switch {
 	case errors.As(err, &ambiguous):
 		f.Err = err
-		return true
+		return nil
 	case err != nil:
-		return false
+		return err
 	case name == "":
-		return true
+		return nil
 	}
 	m, reason, err := statInside(t.real, v.path(name))
 	switch {
+	case err != nil && absent(err):
+		return nil // it has just gone: an event, or the next look, will tell
 	case err != nil:
-		return absent(err) // it has just gone: an event, or the next look, will tell
+		return err
 	case reason != "":
 		f.Err = fmt.Errorf("sidecar %q: %s", name, reason)
 	}
 	f.Sidecar, f.SidecarSig = v.path(name), m.sig
-	return true
+	return nil
 }

@@ -113,11 +113,11 @@ func (t *tree) back(path string, now time.Time, soon bool) {
 // errChanged says that a file is not what was seen.
 var errChanged = errors.New("it has changed")
 
-// passing says that the file will be looked at again and is not at fault: it is
-// in use, has changed or gone, or this process lacks something.
+// passing says that the file will be looked at again and there is nothing to
+// tell of it: it is in use, has changed or gone.
 func passing(err error) bool {
 	changed := errors.Is(err, errChanged) || errors.Is(err, errNotRegular) || absent(err)
-	return changed || errors.Is(err, ErrInUse) || outOfResources(err)
+	return changed || errors.Is(err, ErrInUse)
 }
 
 // unchanged opens the file at path and compares.

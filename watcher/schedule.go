@@ -8,6 +8,7 @@ const (
 	tick        = 100 * time.Millisecond // after an event, for more to come
 	eventsEvery = 2 * time.Minute        // between scans of a folder watched by events
 	pollEvery   = 5 * time.Second        // between scans of a folder that is polled
+	shutEvery   = 25 * time.Second       // between looks at what cannot be read
 	rootEvery   = 3 * time.Second        // between looks at the folder itself
 	leisure     = 20                     // a scan is followed by a pause of that many times its length
 	lookLeisure = 4                      // and so is a look at the names that events told
@@ -25,6 +26,7 @@ type schedule struct {
 	root    time.Time // at the folder itself
 	scan    time.Time
 	rebuild time.Time // of the fsnotify watcher, followed by a scan
+	again   time.Time // at the directories that could not be read
 
 	lookTook time.Duration
 	backoff  time.Duration
@@ -66,12 +68,14 @@ func (s *schedule) troubled(now time.Time) {
 }
 
 // lost clears what makes no sense while the folder is not there.
-func (s *schedule) lost() { s.look, s.scan, s.rebuild = time.Time{}, time.Time{}, time.Time{} }
+func (s *schedule) lost() {
+	s.look, s.scan, s.rebuild, s.again = time.Time{}, time.Time{}, time.Time{}, time.Time{}
+}
 
 // next is the earliest of all.
 func (s *schedule) next() time.Time {
 	at := s.root
-	for _, t := range []time.Time{s.look, s.scan, s.rebuild} {
+	for _, t := range []time.Time{s.look, s.scan, s.rebuild, s.again} {
 		if !t.IsZero() && t.Before(at) {
 			at = t
 		}

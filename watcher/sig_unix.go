@@ -99,10 +99,14 @@ func (c *deviceCache) of(dev uint64, path string) bool {
 }
 
 // identity is what tells a directory from another one later put in its place.
-// A mount has its device differ from that of its parent.
+// A mount has its device differ from that of its parent. One that may be read but
+// not entered is an error: nothing in it can be looked at.
 func identity(path string) (id string, mount bool, err error) {
 	var st, up unix.Stat_t
-	if err = ignoringEINTR(func() error { return unix.Stat(path, &st) }); err != nil {
+	if err = ignoringEINTR(func() error { return unix.Stat(path, &st) }); err == nil && fileType(uint32(st.Mode)) == fs.ModeDir {
+		err = ignoringEINTR(func() error { return unix.Stat(path+"/.", &st) })
+	}
+	if err != nil {
 		return "", false, &fs.PathError{Op: "stat", Path: path, Err: err}
 	}
 	if fileType(uint32(st.Mode)) != fs.ModeDir {

@@ -2,7 +2,7 @@ package watcher
 
 import (
 	"errors"
-	"fmt"
+	"maps"
 	"syscall"
 	"time"
 
@@ -26,21 +26,19 @@ type sweep struct {
 	took    time.Duration
 	ignored int
 	entries int
-	closed  int // directories that cannot be read
-	example string
-	cause   error
+	shut    map[string]error // directories that cannot be read, or not all that is in them
 }
 
 // beginScan goes through the whole folder from the start.
 func (t *tree) beginScan() {
 	t.plan.scan = time.Time{}
-	t.sweep = &sweep{full: true, todo: []string{t.Path}, found: map[string]bool{}}
+	t.sweep = &sweep{full: true, todo: []string{t.Path}, found: map[string]bool{}, shut: map[string]error{}}
 }
 
 // sweepAlso goes through one more directory, at once or in the scan under way.
 func (t *tree) sweepAlso(dir string) {
 	if t.sweep == nil {
-		t.sweep = &sweep{found: map[string]bool{}}
+		t.sweep = &sweep{found: map[string]bool{}, shut: map[string]error{}}
 	}
 	t.sweep.todo = append(t.sweep.todo, dir)
 }
@@ -93,8 +91,7 @@ func (t *tree) openNext(s *sweep, now time.Time) {
 	case err != nil && absent(err) && !errors.Is(err, syscall.ENAMETOOLONG):
 		return
 	case err != nil:
-		s.closed++
-		s.example, s.cause = v.rel, cause(err)
+		s.shut[dir] = err
 		return
 	case dir == t.Path:
 		t.setOK()
@@ -111,8 +108,7 @@ func (t *tree) openNext(s *sweep, now time.Time) {
 func (t *tree) sweepName(s *sweep, name string, now time.Time) {
 	if path := s.view.path(name); len(path) > longPath {
 		if _, err := stat(path, false); errors.Is(err, syscall.ENAMETOOLONG) {
-			s.closed++
-			s.example, s.cause = s.view.rel, cause(err)
+			s.shut[s.view.dir] = err
 			return
 		}
 	}
@@ -132,6 +128,11 @@ func (t *tree) sweepName(s *sweep, name string, now time.Time) {
 // sweepDone draws the sum of a scan and sets the time of the next.
 func (t *tree) sweepDone(s *sweep, now time.Time) {
 	if !s.full {
+		for dir := range s.found {
+			delete(t.shut, dir)
+		}
+		maps.Copy(t.shut, s.shut)
+		t.sayShut(now)
 		return
 	}
 	if t.watches != nil {
@@ -144,16 +145,7 @@ func (t *tree) sweepDone(s *sweep, now time.Time) {
 	if t.plan.scan.IsZero() { // else another was asked for meanwhile
 		t.plan.scanned(now, s.took, t.interval())
 	}
-	partial := ""
-	if s.closed > 0 {
-		partial = fmt.Sprintf("%d of its subfolders cannot be read, or not all of their files, %q for one: %v", s.closed, s.example[:min(len(s.example), 200)], s.cause)
-	}
-	t.mu.Lock()
-	news := t.partial != partial
-	t.partial = partial
-	t.status.LastScan, t.status.Ignored = now, s.ignored
-	t.mu.Unlock()
-	if news && s.closed > 0 {
-		t.log.Warn("subfolders cannot be read", "count", s.closed, "err", s.cause)
-	}
+	t.update(func(st *Status) { st.LastScan, st.Ignored = now, s.ignored })
+	t.shut = s.shut
+	t.sayShut(now)
 }

@@ -30,7 +30,8 @@ type tree struct {
 	shrank    bool // watches had ended by themselves at the last check
 	plan      schedule
 	sweep     *sweep
-	swept     bool // the folder was scanned to the end at least once
+	swept     bool             // the folder was scanned to the end at least once
+	shut      map[string]error // directories that cannot be read, or not all that is in them
 	offered   offer
 	lossSaid  bool      // the log says that the folder is not there
 	began     time.Time // the step under way
@@ -60,6 +61,7 @@ func newTree(f Folder, known func(File) bool, out chan File, log *slog.Logger) *
 		rescan:  make(chan struct{}, 1),
 		inbox:   newInbox(),
 		settler: newSettler(f.Settle),
+		shut:    map[string]error{},
 		status:  Status{Path: f.Path, State: StateUnseen, Reason: "not looked at yet", Mounted: f.Mounted},
 		mount:   f.Mounted,
 	}
@@ -133,6 +135,9 @@ func (t *tree) work(now time.Time) (more bool) {
 	}
 	if past(t.plan.scan, now) && (t.sweep == nil || !t.sweep.full) {
 		t.beginScan()
+	}
+	if past(t.plan.again, now) {
+		t.tryShut()
 	}
 	if t.sweep != nil {
 		t.sweepSome(now)
