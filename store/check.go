@@ -34,13 +34,13 @@ type Checked struct {
 	Tokens     int     `json:"tokens"` // token files that are whole
 	Faults     []Fault `json:"faults"`
 
-	Empty     bool           `json:"empty"`     // there is neither database nor audit log
-	Delivered map[string]int `json:"delivered"` // by library, as far as the audit log and the files' records tell
-	Consents  []string       `json:"consents"`  // the libraries of which there is a token file, whole or not
+	Empty     bool            `json:"empty"`     // there is neither database nor audit log
+	Delivered map[string]bool `json:"delivered"` // the libraries that have got something, as far as log and records tell
+	Consents  []string        `json:"consents"`  // the libraries of which there is a token file, whole or not
 }
 
 func newChecked() *Checked {
-	return &Checked{Faults: []Fault{}, Delivered: map[string]int{}, Consents: []string{}}
+	return &Checked{Faults: []Fault{}, Delivered: map[string]bool{}, Consents: []string{}}
 }
 
 func (c *Checked) fault(what, hint string) {
@@ -292,8 +292,8 @@ func (x *crossCheck) record(key, value []byte) {
 	if (r.State == Delivered || r.State == Duplicate) && !x.knows(r.Dest, r.SHA256) {
 		x.missing++
 	}
-	if r.State == Delivered && x.checked.Delivered[r.Library] == 0 {
-		x.checked.Delivered[r.Library] = 1 // the audit log counts them
+	if r.State == Delivered {
+		x.checked.Delivered[r.Library] = true
 	}
 }
 

@@ -13,12 +13,11 @@ import (
 // logCheck is what is found in the audit log's lines.
 type logCheck struct {
 	checked *Checked
-	x       *crossCheck    // nil: the database is not whole
-	logged  map[string]int // deliveries by library
-	unknown int            // deliveries the database should know, and does not
-	damaged int            // lines, but for those with zeros
-	zeros   int64          // bytes
-	zeroAt  int64          // where the first is
+	x       *crossCheck // nil: the database is not whole
+	unknown int         // deliveries the database should know, and does not
+	damaged int         // lines, but for those with zeros
+	zeros   int64       // bytes
+	zeroAt  int64       // where the first is
 }
 
 // log checks the audit log's lines, and with x what they say against the database.
@@ -48,7 +47,7 @@ func (c *Checked) log(dir string, end int64, x *crossCheck) {
 		return
 	}
 	c.AuditBytes = whole
-	l := &logCheck{checked: c, x: x, logged: map[string]int{}}
+	l := &logCheck{checked: c, x: x}
 	if err := scanRaw(io.NewSectionReader(f, 0, whole), 0, l.line); err != nil {
 		c.fault("the audit log cannot be read: "+err.Error(), hintLog)
 	}
@@ -72,7 +71,7 @@ func (l *logCheck) line(line []byte, next int64) error {
 	if e.Event != EventDelivered {
 		return nil
 	}
-	l.logged[e.Library]++
+	l.checked.Delivered[e.Library] = true
 	if l.x != nil && next <= l.x.audit && !l.x.knows(e.Dest, e.SHA256) {
 		l.unknown++
 	}
@@ -112,9 +111,6 @@ func (l *logCheck) tail(f *os.File, whole, size int64) {
 // say draws the sum; the log's whole lines end at whole.
 func (l *logCheck) say(whole int64) {
 	c := l.checked
-	for library, n := range l.logged {
-		c.Delivered[library] = n
-	}
 	short := l.x != nil && l.x.audit > whole
 	if l.zeros > 0 {
 		c.fault(l.zeroWords(short))

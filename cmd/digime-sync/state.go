@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -21,13 +20,7 @@ import (
 
 func (a *app) stateCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "state", Short: "Back up, restore and examine the state folder"}
-	cmd.AddCommand(a.backupCommand(), a.restoreCommand(), &cobra.Command{
-		Use: "check", Short: "Examine database, audit log and tokens",
-		Long: "check reads every page and record of the database, every line of the audit log and every token file,\n" +
-			"says each fault with what to do about it, and changes nothing. It works beside the running daemon.\n" +
-			"It ends with 0 when all is well, with 3 when it found a fault, with 1 when it could not look.",
-		Args: cobra.NoArgs, RunE: func(*cobra.Command, []string) error { return a.checkState() },
-	})
+	cmd.AddCommand(a.backupCommand(), a.restoreCommand(), a.stateCheckCommand())
 	return cmd
 }
 
@@ -147,43 +140,6 @@ func newerToken(_ string, backup, inPlace []byte) bool {
 		return old.Refresh.Expiry > now.Refresh.Expiry
 	}
 	return old.Access.Expiry > now.Access.Expiry
-}
-
-func (a *app) checkState() error {
-	cfg, log, err := a.open()
-	if err != nil {
-		return err
-	}
-	ctx, stop := interruptible()
-	defer stop()
-	c := new(store.Checked)
-	err = untilHeard(ctx,
-		func() error { return ask(ctx, cfg.StateDir, http.MethodGet, "/state/check", nil, c) },
-		func() (err error) {
-			c, err = store.CheckDir(cfg.StateDir, log)
-			return err
-		})
-	if errors.Is(err, fs.ErrNotExist) {
-		return failure(exitError, "digime-sync run   (makes it)", "check state: %w", err)
-	}
-	if err != nil {
-		return fmt.Errorf("check state: %w", err)
-	}
-	fmt.Fprintf(a.out, "database   %d files, %d deliveries, %d bytes\n", c.Files, c.Deliveries, c.Bytes)
-	fmt.Fprintf(a.out, "audit log  %d lines, %d bytes\n", c.AuditLines, c.AuditBytes)
-	fmt.Fprintf(a.out, "tokens     %d files\n", c.Tokens)
-	for _, fault := range c.Faults {
-		hint := fault.Hint
-		if fault.Library != "" {
-			hint = strings.ReplaceAll(hint, "digime-sync authorize LIBRARY", engine.ConsentHint(fault.Library))
-		}
-		fmt.Fprintf(a.out, "FAULT: %s\n  do: %s\n", plain(fault.What), hint)
-	}
-	if len(c.Faults) > 0 {
-		return errHeld
-	}
-	fmt.Fprintln(a.out, "no faults")
-	return nil
 }
 
 // backupStall bounds how long a command may stop reading a backup: it keeps a

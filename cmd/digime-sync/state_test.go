@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -65,4 +67,45 @@ func TestNewerToken(t *testing.T) {
 			t.Errorf("%s: %v", name, got)
 		}
 	}
+}
+
+// A consent that was there and is gone is a fault, one that was never given a
+// remark; and what was lost with database and log is said.
+func TestStateCheckTellsOfLostConsents(t *testing.T) {
+	c := newClinic(t)
+	check := func(code int, lines ...string) {
+		t.Helper()
+		stdout, stderr := c.runs(t, code, "state", "check")
+		for _, line := range lines {
+			if !strings.Contains(stdout, line) {
+				t.Errorf("%q is missing in:\n%s%s", line, stdout, stderr)
+			}
+		}
+	}
+	check(exitDone, "remark: there are consents, but neither database nor audit log", "no faults")
+	if err := c.vault.Remove("bob"); err != nil {
+		t.Fatal(err)
+	}
+	c.drop(t, "one.txt", "one")
+	c.runs(t, exitDone, "sync")
+	check(exitDone, "remark: library bob has no consent yet", "do: digime-sync authorize bob", "no faults")
+
+	token := c.token(t, "alice")
+	if err := c.vault.Remove("alice"); err != nil {
+		t.Fatal(err)
+	}
+	check(exitHeld, "FAULT: the consent of library alice is lost", "or have the consent given again: digime-sync authorize alice")
+	c.reconfigure(t, "library: alice, settle", "library: bob, settle")
+	c.reconfigure(t, "\n  alice:", "\n  anna:")
+	check(exitDone, "remark: library alice has got files, but has no consent any more", "no faults")
+	c.reconfigure(t, "\n  anna:", "\n  alice:")
+	c.save(t, "alice", token)
+	check(exitDone, "no faults")
+
+	for _, name := range []string{"state.db", "audit.log"} {
+		if err := os.Remove(filepath.Join(c.dir, "state", name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	check(exitHeld, "FAULT: there is neither database nor audit log, but ", "one.txt.receipt.json tells of a delivery", "do: mount it, or digime-sync state restore FILE")
 }

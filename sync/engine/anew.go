@@ -20,7 +20,7 @@ func (e *Engine) PauseIfLost() error {
 	}
 	for i := range e.Folders {
 		folder := &e.Folders[i]
-		receipt, err := patiently(e, folder.Path, folder.Path, func(func()) (string, error) { return firstReceipt(folder) })
+		receipt, err := patiently(e, folder.Path, folder.Path, func(func()) (string, error) { return FirstReceipt(folder) })
 		if err != nil {
 			e.Log.Warn("it could not be looked for receipts of earlier deliveries", "folder", folder.Path, "err", pathless(err))
 		}
@@ -36,9 +36,9 @@ func (e *Engine) PauseIfLost() error {
 	return nil
 }
 
-// firstReceipt returns a receipt in the folder beside which its file lies still;
-// "" if there is none.
-func firstReceipt(folder *Folder) (found string, err error) {
+// FirstReceipt returns a receipt in the folder beside which its file lies still;
+// "" if there is none. It waits for a folder that does not answer.
+func FirstReceipt(folder *Folder) (found string, err error) {
 	err = filepath.WalkDir(folder.Path, func(path string, d fs.DirEntry, err error) error {
 		switch {
 		case err != nil:
