@@ -46,5 +46,6 @@ func copyProgram(t *testing.T, to string) {
 	must(t, err)
 	_, err = io.Copy(f, from)
 	must(t, err)
+	must(t, f.Chmod(0o755)) // whatever the umask
 	must(t, f.Close())
 }

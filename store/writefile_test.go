@@ -53,6 +53,7 @@ func TestMove(t *testing.T) {
 			from, to := filepath.Join(dir, "from"), filepath.Join(dir, "Sent-to")
 			when := time.Date(2020, 1, 2, 3, 4, 5, 0, time.UTC)
 			must(t, os.WriteFile(from, []byte("content"), 0o640))
+			must(t, os.Chmod(from, 0o640)) // whatever the umask
 			must(t, os.Chtimes(from, when, when))
 			must(t, os.WriteFile(to, []byte("somebody else's"), 0o600))
 			if err := move(from, to); !errors.Is(err, fs.ErrExist) {
