@@ -267,7 +267,8 @@ func TestOnePassAndTheHost(t *testing.T) {
 	}
 	g.set(true)
 	r.once()
-	if n := g.count("import"); n > pushesInAll || g.count("oauth") > 1 {
+	// Of probes there may be more than one where the pushes take so long to fail.
+	if n := g.count("import"); n > pushesInAll || g.count("oauth") > pushesInAll {
 		t.Errorf("%d pushes, %d probes", n, g.count("oauth"))
 	}
 	g.set(false)
