@@ -101,9 +101,28 @@ func (e *Engine) status(prefix string, b *brief) (Status, error) {
 		s.ClockSkew = clockWords(skew)
 	}
 	s.Folders = e.folderStatus()
-	seen := e.viewOf(&s, holds)
-	queued := map[string]int{}
+	queued, err := s.list(e, prefix, b, e.viewOf(&s, holds))
+	if err != nil {
+		return e.cannotRead(s, fmt.Errorf("read files: %w", err))
+	}
+	s.More = b.more()
+	if len(s.Files) == 0 && prefix != "" {
+		s.unrecorded(e, prefix)
+	}
+	s.Libraries = e.libraryStatus(holds, queued)
+	return s, nil
+}
+
+// list adds the files at or below prefix, and returns how many wait for each library.
+func (s *Status) list(e *Engine, prefix string, b *brief, seen *view) (queued map[string]int, err error) {
+	queued = map[string]int{}
 	settling := e.settling(prefix)
+	add := func(f store.File) {
+		s.Counts[f.State]++
+		if b.shows(f) {
+			s.Files = append(s.Files, NewFileStatus(f))
+		}
+	}
 	err = e.Store.FilesBut(prefix, func(path string, state store.State, reason bool) bool {
 		if !below(path, prefix) || !b.skips(path, state, reason || seen.unfinished[path] != "") {
 			return false
@@ -117,7 +136,6 @@ func (e *Engine) status(prefix string, b *brief) (Status, error) {
 		}
 		settling.recorded(f.Path, f.State)
 		f = seen.of(f)
-		s.Counts[f.State]++
 		switch f.State {
 		case store.Queued, store.Pushing, store.Retrying, store.Held:
 			queued[f.Library]++
@@ -125,26 +143,13 @@ func (e *Engine) status(prefix string, b *brief) (Status, error) {
 		if f.State == store.Retrying || f.State == store.Queued && f.NextAttempt.IsZero() {
 			s.unsent++
 		}
-		if b.shows(f) {
-			s.Files = append(s.Files, NewFileStatus(f))
-		}
+		add(f)
 		return nil
 	})
-	if err != nil {
-		return e.cannotRead(s, fmt.Errorf("read files: %w", err))
-	}
 	for _, f := range settling.rest(e) {
-		s.Counts[f.State]++
-		if b.shows(f) {
-			s.Files = append(s.Files, NewFileStatus(f))
-		}
+		add(f)
 	}
-	s.More = b.more()
-	if len(s.Files) == 0 && prefix != "" {
-		s.unrecorded(e, prefix)
-	}
-	s.Libraries = e.libraryStatus(holds, queued)
-	return s, nil
+	return queued, err
 }
 
 // below says whether path is top or lies below it; everything lies below "".
