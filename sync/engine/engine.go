@@ -158,6 +158,8 @@ type Engine struct {
 	refreshed  map[string]time.Time // when each library's token was last renewed, by this process
 	diverted   map[string]string    // folder → where its notes go instead
 	unfinished map[string]string    // path → why its after-action waits
+	settleFrom map[string]time.Time // path → since when it is known to settle
+	openLong   map[string]time.Time // path → since when another program has it open
 	silences   silences             // of pushes that are under way
 	trouble    trouble              // what is the matter with the state folder
 }

@@ -43,7 +43,12 @@ func (p *push) failed(err error, api *digime.Error) {
 			return
 		}
 		p.engine.watcher.Look(f.Folder, f.Path)
-		p.deferTo(f, store.Queued, "the file changed while it was sent", "", time.Now().Add(p.folder.Settle+time.Second))
+		due := time.Now().Add(p.folder.Settle + time.Second)
+		if inUse(err) {
+			p.deferTo(f, store.Retrying, openElsewhere, closeIt, due)
+			return
+		}
+		p.deferTo(f, store.Queued, "the file changed while it was sent", "", due)
 	case digime.Refused:
 		p.outcome.answers = true
 		v := &verdict{state: store.Refused, reason: said(api), code: api.Code, message: api.Message, depends: dependsOnService,

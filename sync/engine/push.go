@@ -93,6 +93,9 @@ func (e *Engine) lookFailed(folder *Folder, f store.File, err error) error {
 	default: // it is being written to: the watcher will bring it when it is still
 		e.watcher.Look(f.Folder, f.Path)
 		f.State = store.Queued
+		if inUse(err) {
+			f.State, f.Reason, f.Hint = store.Retrying, openElsewhere, closeIt
+		}
 		return e.Store.Defer(f, time.Now().Add(folder.Settle+time.Second))
 	}
 }

@@ -46,6 +46,7 @@ func (e *Engine) sweep(ctx context.Context) error {
 func (e *Engine) sweepOnce(now time.Time) error {
 	e.keepMounts()
 	e.lookAtShut()
+	e.lookAtOpen(now)
 	if err := e.Store.AfterPending(func(f store.File) error { return e.finish(f.Path) }); err != nil {
 		return err
 	}

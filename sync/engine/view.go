@@ -73,8 +73,9 @@ func (s *settlings) rest(e *Engine) []store.File {
 	var list []store.File
 	for _, path := range s.paths {
 		if s.open[path] {
-			list = append(list, store.File{Path: path, Folder: e.folderPath(path), State: store.Settling,
-				Reason: "it is still changing, open in another program, or waits for its turn", Hint: "nothing to do"})
+			f := store.File{Path: path, Folder: e.folderPath(path), State: store.Settling}
+			f.Reason, f.Hint = e.whySettling(path)
+			list = append(list, f)
 		}
 	}
 	return list
