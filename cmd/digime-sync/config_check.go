@@ -351,6 +351,11 @@ func (l *configLoader) file(key, path string) []byte {
 	if path == "" {
 		return nil
 	}
+	path, err := givenCredential(path)
+	if err != nil {
+		l.fault(key, explain(err).hint, "%v", err)
+		return nil
+	}
 	info, err := os.Stat(path)
 	if err == nil && (!info.Mode().IsRegular() || info.Size() > maxKeyFile) {
 		l.fault(key, "", "%s is not a key or certificate file", path)

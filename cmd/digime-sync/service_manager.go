@@ -2,6 +2,7 @@ package main
 
 import (
 	"os"
+	"path/filepath"
 	"runtime"
 	"strconv"
 	"time"
@@ -80,6 +81,34 @@ func fedWhile(do func() error) error {
 
 // credentialsDir is what $CREDENTIALS_DIRECTORY is to the service: systemd.exec(5).
 const credentialsDir = "/run/credentials/" + serviceName + ".service"
+
+// What the unit gives as a credential: the key that is sealed to this machine under
+// its name, or, where none is, noCredential, and a plain one under the name with
+// plainCredential.
+const (
+	plainCredential = ".plain"
+	noCredential    = "none"
+)
+
+// givenCredential is the file of the credential at path; of another file, path.
+func givenCredential(path string) (string, error) {
+	dir := os.Getenv("CREDENTIALS_DIRECTORY")
+	if dir == "" || filepath.Dir(path) != filepath.Clean(dir) {
+		return path, nil
+	}
+	sealed, err := os.ReadFile(path)
+	if err == nil && string(sealed) != noCredential {
+		return path, nil
+	}
+	if _, err := os.Stat(path + plainCredential); err == nil {
+		return path + plainCredential, nil
+	}
+	name := filepath.Base(path)
+	return "", failure(exitConfig, "put the key into /etc/credstore/digime-sync."+name+
+		" (root, mode 0600), or seal it: systemd-creds encrypt --name="+name+" FILE /etc/credstore.encrypted/digime-sync."+name+
+		"; then digime-sync service configure && digime-sync service restart",
+		"the service was given no credential %s", name)
+}
 
 // seeCredentials lets root's commands find what the service was given as
 // credentials, as long as it runs: a configuration may name keys by

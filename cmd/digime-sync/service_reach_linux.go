@@ -138,7 +138,8 @@ func (r footprint) dropIn(resolve func(string) string) (string, error) {
 		if name == alwaysLoaded {
 			continue
 		}
-		fmt.Fprintf(&b, "LoadCredential=%s:digime-sync.%s\nLoadCredentialEncrypted=%s:digime-sync.%s\n", name, name, name, name)
+		fmt.Fprintf(&b, "LoadCredential=%s%s:digime-sync.%s\n", name, plainCredential, name)
+		fmt.Fprintf(&b, "LoadCredentialEncrypted=%s:/etc/credstore.encrypted/digime-sync.%s\nSetCredential=%s:%s\n", name, name, name, noCredential)
 	}
 	if strings.ContainsFunc(strings.ReplaceAll(b.String(), "\n", ""), isControl) {
 		return "", failure(exitConfig, "rename it", "a path with a control character cannot be opened to the service")

@@ -95,8 +95,9 @@ ReadWritePaths=-/srv/link
 ReadWritePaths=-/srv/state
 ReadWritePaths="-/srv/two words: 100%%"
 BindReadOnlyPaths=-/home/it/three.key
-LoadCredential=clinic.key:digime-sync.clinic.key
-LoadCredentialEncrypted=clinic.key:digime-sync.clinic.key
+LoadCredential=clinic.key.plain:digime-sync.clinic.key
+LoadCredentialEncrypted=clinic.key:/etc/credstore.encrypted/digime-sync.clinic.key
+SetCredential=clinic.key:none
 `
 	if got != want {
 		t.Errorf("drop-in:\n%s\nwant:\n%s", got, want)
@@ -142,5 +143,34 @@ func TestSystemdStates(t *testing.T) {
 		if got := systemdState(facts); got != c.want {
 			t.Errorf("%s: %+v, want %+v", name, got, c.want)
 		}
+	}
+}
+
+// A key may be given sealed to this machine, plain, or not at all.
+func TestCredential(t *testing.T) {
+	for name, c := range map[string]struct {
+		given map[string]string
+		want  string // what becomes of the name's path
+		hint  string
+	}{
+		"sealed":       {map[string]string{"clinic.key": "sealed one"}, "clinic.key", ""},
+		"plain":        {map[string]string{"clinic.key": noCredential, "clinic.key.plain": "plain one"}, "clinic.key.plain", ""},
+		"both":         {map[string]string{"clinic.key": "sealed one", "clinic.key.plain": "plain one"}, "clinic.key", ""},
+		"none":         {map[string]string{"clinic.key": noCredential}, "", "/etc/credstore/digime-sync.clinic.key"},
+		"not asked of": {nil, "", "systemd-creds encrypt --name=clinic.key"},
+	} {
+		dir := t.TempDir()
+		t.Setenv("CREDENTIALS_DIRECTORY", dir)
+		for file, text := range c.given {
+			must(t, os.WriteFile(filepath.Join(dir, file), []byte(text), 0o600))
+		}
+		got, err := givenCredential(filepath.Join(dir, "clinic.key"))
+		if (err == nil) != (c.hint == "") || err != nil && !strings.Contains(explain(err).hint, c.hint) || err == nil && got != filepath.Join(dir, c.want) {
+			t.Errorf("%s: %q, %v", name, got, err)
+		}
+	}
+	other := filepath.Join(t.TempDir(), "beside.key")
+	if got, err := givenCredential(other); got != other || err != nil {
+		t.Errorf("a file that is no credential: %q, %v", got, err)
 	}
 }

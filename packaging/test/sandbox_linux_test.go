@@ -73,3 +73,25 @@ func (c *container) probeSandbox(t *testing.T) {
 		}
 	}
 }
+
+// A contract's key comes to the service plain or sealed to the machine, by one
+// name in the configuration; one that is not there is said.
+func TestKeyAsCredential(t *testing.T) {
+	c := bootForService(t)
+	c.serve()
+	c.sh(`install -d -m 0700 /etc/credstore /etc/credstore.encrypted
+mv /etc/digime-sync/clinic-write.key /root/contract.key
+sed -i 's#private_key_file: clinic-write.key#private_key_file: "${CREDENTIALS_DIRECTORY}/contract.key"#' ` + configFile + `
+digime-sync service restart`)
+	c.untilService(soon, "degraded", "the service was given no credential contract.key", 3)
+	for how, put := range map[string]string{
+		"plain":  "install -m 0600 /root/contract.key /etc/credstore/digime-sync.contract.key",
+		"sealed": "rm -f /etc/credstore/*; systemd-creds encrypt --with-key=host --name=contract.key /root/contract.key /etc/credstore.encrypted/digime-sync.contract.key",
+	} {
+		c.sh(put + "; digime-sync service restart")
+		c.untilService(soon, "running", "", 0)
+		c.drop(how+".txt", how)
+		c.delivered(how + ".txt")
+		c.sh("rm -f /etc/credstore/* /etc/credstore.encrypted/*")
+	}
+}
