@@ -54,14 +54,15 @@ func (s *Store) SetSidecar(seen File) (news bool, err error) {
 	return news, err
 }
 
-// Put records a state outside the queue, such as waiting, refused or ignored,
-// and takes the file out of the queue. What is known of an attempt whose
+// Put records a state outside the queue, such as waiting, refused, ignored, or
+// retrying with what it Depends on, and takes the file out of the queue. What is known of an attempt whose
 // outcome is open stays known as long as the content is the same.
 func (s *Store) Put(f File) error {
 	if err := checkPath(f.Path); err != nil {
 		return fmt.Errorf("put: %w", err)
 	}
-	if slices.Contains([]State{"", Queued, Pushing, Retrying}, f.State) || !slices.Contains(states, f.State) {
+	queue := slices.Contains([]State{"", Queued, Pushing}, f.State) || f.State == Retrying && f.Depends == ""
+	if queue || !slices.Contains(states, f.State) {
 		return fmt.Errorf("put: state %q has its own step", f.State)
 	}
 	return s.commit(func(t *txn) error {
@@ -109,11 +110,11 @@ func (s *Store) SetNote(path, note string) error {
 	return s.amend(path, func(f *File) { f.Note = note })
 }
 
-// Unsettle has a file that rests, waiting or refused, taken for one that is not
+// Unsettle has a file that rests outside the queue taken for one that is not
 // known as it lies there, so that it is examined anew.
 func (s *Store) Unsettle(path string) error {
 	return s.amend(path, func(f *File) {
-		if f.State == Waiting || f.State == Refused {
+		if f.State == Waiting || f.State == Refused || f.State == Retrying && f.Depends != "" {
 			f.Sig = Sig{}
 		}
 	})

@@ -69,7 +69,7 @@ type File struct {
 	DeliveredAt time.Time `json:"delivered_at,omitzero"`
 	UpdatedAt   time.Time `json:"updated_at,omitzero"`
 
-	Depends string `json:"depends,omitzero"`  // what has a refused or waiting file examined anew, in the engine's words
+	Depends string `json:"depends,omitzero"`  // what has a file that rests outside the queue examined anew, in the engine's words
 	Note    string `json:"note,omitzero"`     // path of the error note that was written, "" for none
 	MovedTo string `json:"moved_to,omitzero"` // where the file was moved after its delivery or refusal, "" if it was not
 	After   string `json:"after,omitzero"`    // after-action still to do once delivered: keep, move, delete; "" for none

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -138,10 +137,6 @@ func checkContent(folder *Folder, path string) error {
 
 func readSidecar(path string, settled store.Sig) ([]byte, error) {
 	f, err := watcher.Open(path)
-	if errors.Is(err, fs.ErrPermission) {
-		return nil, shut("let the service read it: its owner or an administrator can change its permissions",
-			"the sidecar %s cannot be read: permission denied", filepath.Base(path))
-	}
 	if err != nil {
 		return nil, fmt.Errorf("open sidecar: %w", err)
 	}

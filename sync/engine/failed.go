@@ -5,7 +5,6 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"io/fs"
 	"net/http"
 	"strings"
 	"time"
@@ -38,7 +37,7 @@ func (p *push) failed(err error, api *digime.Error) {
 	}
 	switch api.Class {
 	case digime.Changed:
-		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) {
+		if systemSays(err) && !inUse(err) { // it is gone, or cannot be read
 			p.outcome.fault = p.engine.lookFailed(p.folder, f, err)
 			return
 		}

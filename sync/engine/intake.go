@@ -120,7 +120,7 @@ func (e *Engine) record(f watcher.File) (store.File, error) {
 	}
 	if known {
 		rec.Note, rec.Library = old.Note, old.Library
-		if old.State == store.Waiting || old.State == store.Refused {
+		if old.State == store.Waiting || old.State == store.Refused || isUnread(old) {
 			rec.Since = old.Since
 		}
 	}
@@ -191,27 +191,6 @@ func watchVerdict(err error) error {
 		return refused("give each file a sidecar of its own, named like the whole file with "+sidecar.Suffix+" behind", "%s", err)
 	}
 	return unreadable(err)
-}
-
-// unreadable turns what the file system says of one file into a verdict.
-func unreadable(err error) error {
-	var v *verdict
-	switch {
-	case inUse(err):
-		return watcher.ErrInUse
-	case err == nil, errors.As(err, &v), errors.Is(err, errMoved),
-		errors.Is(err, fs.ErrNotExist), errors.Is(err, context.Canceled), errors.Is(err, errHangs):
-		return err
-	}
-	what := "the file"
-	var p *fs.PathError
-	if errors.As(err, &p) && sidecar.Is(p.Path) {
-		what = "the sidecar " + filepath.Base(p.Path)
-	}
-	if errors.Is(err, fs.ErrPermission) {
-		return shut("let the service read it: its owner or an administrator can change its permissions", "%s cannot be read: permission denied", what)
-	}
-	return shut("check the disk or share it lies on; it is tried again by itself", "%s cannot be read: %v", what, pathless(err))
 }
 
 // hash returns the content's SHA-256 in hex. A file that is not the one the
@@ -305,6 +284,9 @@ func (e *Engine) settleVerdict(rec store.File, v *verdict) error {
 	}
 	rec.State, rec.Reason, rec.Hint, rec.Code, rec.Message = v.state, v.reason, v.hint, v.code, v.message
 	rec.UpdatedAt, rec.Depends = time.Now(), cmp.Or(v.depends, e.stamps[rec.Folder])
+	if isUnread(rec) && !isUnread(old) && !refusedUnread(old) {
+		rec.Since = rec.UpdatedAt
+	}
 	if err := e.forgetOrphan(rec); err != nil {
 		return err
 	}
@@ -320,6 +302,9 @@ func (e *Engine) settleVerdict(rec store.File, v *verdict) error {
 			return fmt.Errorf("record refusal: %w", err)
 		}
 		e.Log.Warn("refused", e.file(rec.Path), "reason", e.patientSafe(v))
+	}
+	if isUnread(rec) && !isUnread(old) {
+		e.Log.Warn("a file or its sidecar cannot be read; it is tried again", e.file(rec.Path), "reason", e.patientSafe(v))
 	}
 	return e.keepNote(rec, time.Now())
 }

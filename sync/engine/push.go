@@ -86,6 +86,8 @@ func (e *Engine) look(folder *Folder, f store.File) (description, error) {
 func (e *Engine) lookFailed(folder *Folder, f store.File, err error) error {
 	var v *verdict
 	switch err = unreadable(err); {
+	case errors.As(err, &v) && v.depends == dependsOnAccess:
+		return e.notReadable(f, v)
 	case errors.As(err, &v):
 		return e.settleVerdict(f, v)
 	case errors.Is(err, fs.ErrNotExist):

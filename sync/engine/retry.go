@@ -49,7 +49,7 @@ func (e *Engine) retryOne(f store.File) (store.File, bool, error) {
 		return f, false, nil
 	case f.State == store.Queued && f.Attempts == 0 && f.NextAttempt.After(time.Now()): // the folder's hold
 		return f, false, nil
-	case f.State == store.Refused || f.State == store.Waiting:
+	case f.State == store.Refused, f.State == store.Waiting, isUnread(f):
 		if err := e.Store.Unsettle(f.Path); err != nil {
 			return f, false, fmt.Errorf("retry file: %w", err)
 		}

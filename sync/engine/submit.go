@@ -182,6 +182,9 @@ func (e *Engine) outcome(path string) (store.File, error) {
 	if !ok {
 		return store.File{Path: path, State: store.Settling}, nil
 	}
+	if isUnread(f) {
+		return f, nil
+	}
 	holds, err := e.Store.Holds()
 	if err != nil {
 		return f, fmt.Errorf("read holds: %w", err)

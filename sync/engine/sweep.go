@@ -56,13 +56,16 @@ func (e *Engine) sweepOnce(now time.Time) error {
 	}
 	outage := e.host.outage()
 	shown := func(f store.File) store.File {
+		if isUnread(f) {
+			return f
+		}
 		f = waitsForHost(f, outage, now)
 		if hold, held := holds[f.Library]; held && f.State != store.Waiting && f.State != store.Refused {
 			f = withHold(f, hold)
 		}
 		return e.withPause(f)
 	}
-	return e.Store.Unfinished(func(f store.File) error {
+	err = e.Store.Unfinished(func(f store.File) error {
 		err := try(e, f.Folder, f.Path, func() error { return e.sweepFile(f, shown, now) })
 		if errors.Is(err, errHangs) {
 			return nil // it is there again when the folder answers
@@ -72,6 +75,10 @@ func (e *Engine) sweepOnce(now time.Time) error {
 		}
 		return e.finish(f.Path) // it may have been delivered meanwhile
 	})
+	if err == nil {
+		e.swept.Store(now.UnixNano())
+	}
+	return err
 }
 
 // sweepFile does that for one file. What is known of it may have changed since
@@ -106,7 +113,7 @@ func (e *Engine) sweepFile(f store.File, shown func(store.File) store.File, now 
 // refused, instead of correcting it. One that is queued is the drain's, one in
 // a folder that is missing is not gone.
 func (e *Engine) takenAway(f store.File) bool {
-	if f.State != store.Waiting && f.State != store.Refused && f.State != store.Held {
+	if f.State != store.Waiting && f.State != store.Refused && f.State != store.Held && !isUnread(f) {
 		return false
 	}
 	_, err := watcher.Lstat(f.Path)

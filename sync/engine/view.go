@@ -31,6 +31,10 @@ func (e *Engine) viewOf(s *Status, holds map[string]store.Hold) *view {
 }
 
 func (v *view) of(f store.File) store.File {
+	if isUnread(f) {
+		f.NextAttempt = nextLook(f.Since, v.now)
+		return f
+	}
 	f = waitsForHost(v.silent.waits(f, v.now), v.outage, v.now)
 	if h, held := v.holds[f.Library]; held {
 		f = withHold(f, h)
