@@ -109,8 +109,8 @@ func BenchmarkLarge(b *testing.B) {
 	})
 }
 
-// BenchmarkGrowth measures what one delivered file leaves behind for good, and
-// how long it takes to examine, back up and restore that.
+// BenchmarkGrowth measures what one delivered file leaves behind, also when it
+// has gone, and how long it takes to examine, back up and restore that.
 func BenchmarkGrowth(b *testing.B) {
 	const files = 20000
 	for range b.N {
@@ -119,7 +119,7 @@ func BenchmarkGrowth(b *testing.B) {
 		must(b, err)
 		s := open(b, dir)
 		parallel(b, files, func(i int) error {
-			path := fmt.Sprintf("/srv/digime/alice/2026/03/report of somebody %06d.pdf", i)
+			path := fmt.Sprintf("/in/digime/alice/2026/03/report of somebody %06d.pdf", i)
 			if err := deliver(s, file(path, "alice", path)); err != nil {
 				return err
 			}
@@ -132,6 +132,8 @@ func BenchmarkGrowth(b *testing.B) {
 		began = time.Now()
 		backup := backUp(b, s)
 		b.ReportMetric(float64(time.Since(began).Microseconds())/files, "µs-backup/file")
+		prune(b, s, "/in", every)
+		b.ReportMetric(float64(used(b, s))/files, "B-db-gone/file")
 		must(b, s.Close())
 		began = time.Now()
 		restored(b, b.TempDir(), backup, false)

@@ -42,7 +42,8 @@
 // records the log's new end; opening replays what lies beyond. So either of
 // the two is enough to know what was delivered, and a damaged database is set
 // aside and made anew from the log and from those of its own records that
-// are still whole. The records of a delivery are never removed.
+// are still whole. What delivered.1 holds of a delivery is never removed; the record
+// of a file is, once it is at rest and gone.
 //
 // After an error of the disk nothing is believed: the audit log is cut back to
 // its last good flush, the database is opened again from its file, after EIO
@@ -72,14 +73,18 @@
 //	full, read-only and dying disks under a running engine (root)
 //	    go test ./sync/engine -run 'StateDisk|WatchedFolder'
 //
-// A delivered file leaves 0.9 kB in the audit log and 1.7 kB in the database
-// for good; to check, back up and restore them takes 70, 9 and 32 µs a file
-// (go test ./store -run '^$' -bench Growth -benchtime 1x).
+// A delivered file leaves 0.9 kB in the audit log for good. In the database it
+// takes 1.1 kB while it lies there, and 0.24 kB for good once its record is
+// dropped (Prune); to check, back up and restore all of that takes 70, 9 and 32 µs
+// a file (go test ./store -run '^$' -bench Growth -benchtime 1x). Opening reads
+// the audit log's tail alone: 24 ms with 506 MB of it. To check that took 37 s on two
+// very busy cores, and 5 MB of memory; it needs 8 bytes more for each delivery.
 //
 // # Left out
 //
 // No file content and no token is in the database. Nothing here decides what
 // is pushed when: due times, doubts and reasons are the engine's, the
-// store keeps them. No record is pruned and the audit log is not rotated: a
-// million files leave 2.6 GB. The state folder must be on a local disk.
+// store keeps them. Nor does it know which files have gone: who calls Prune does.
+// The audit log is not rotated, since a database is rebuilt from all of it: 100
+// files a day are 33 MB a year. The state folder must be on a local disk.
 package store
