@@ -83,16 +83,21 @@ func (a *app) audit(q auditQuery) error {
 	}
 	lines := json.NewEncoder(a.out)
 	lines.SetEscapeHTML(false)
+	found := false
 	err = store.ReadAudit(cfg.StateDir, func(e store.Entry) error {
 		below := q.path == "" || e.Path == q.path || strings.HasPrefix(e.Path, strings.TrimSuffix(q.path, string(filepath.Separator))+string(filepath.Separator))
-		switch {
-		case !below, q.library != "" && e.Library != q.library, e.Time.Before(from):
+		if !below || q.library != "" && e.Library != q.library || e.Time.Before(from) {
 			return nil
-		case q.json:
+		}
+		found = true
+		if q.json {
 			return lines.Encode(e)
 		}
 		return a.printEntry(e)
 	})
+	if err == nil && !found {
+		fmt.Fprintln(a.err, "the audit log has no such entry")
+	}
 	if damaged := new(store.DamagedError); errors.As(err, &damaged) {
 		return failure(exitError, "digime-sync state check", "read audit log: %w", err)
 	}

@@ -74,6 +74,9 @@ func (a *app) check(offline, asJSON bool) error {
 	for _, f := range cfg.folders() {
 		list = append(list, checkFolder(f))
 	}
+	if len(cfg.Folders) == 0 {
+		list = append(list, finding{Check: "folder", Subject: a.config(), State: checkWarn, Message: "no folder is watched, so that nothing is pushed", Hint: "add one under folders: (README.md shows how)"})
+	}
 	list = withDaemonsView(cfg.StateDir, list)
 	vault, err := store.OpenVault(cfg.StateDir)
 	if err != nil {
@@ -107,7 +110,7 @@ func (a *app) withoutPolicy(list []finding, closed error) (*Config, []finding, e
 // checking a fleet's before it is rolled out. As whom it was read is said first.
 func (a *app) checkedConfig(user []finding, err error, asJSON bool) error {
 	if asJSON {
-		list := append(user, finding{Check: "configuration", Subject: a.config(), State: checkFail, Message: err.Error(), Hint: "correct the configuration"})
+		list := append(user, finding{Check: "configuration", Subject: a.config(), State: checkFail, Message: err.Error(), Hint: explain(err).hint})
 		return errors.Join(a.printJSON(findings{Checks: list}), err)
 	}
 	return errors.Join(a.found(user, false), err)

@@ -87,7 +87,7 @@ func (a *app) enrol(path string) error {
 	}
 	switch {
 	case err != nil:
-		return failure(exitError, "digime-sync enrol "+path, "enrol from %s: %w", plain(path), err)
+		return failure(exitError, cmp.Or(explain(err).hint, "the file is still there; when that is mended: digime-sync enrol "+plain(path)), "enrol from %s: %w", plain(path), err)
 	case len(e.Failed) > 0:
 		return failure(exitHeld, "correct the file or the configuration, then: digime-sync enrol "+path, "these stay in %s:\n%w", plain(path), e.err())
 	}
@@ -176,15 +176,15 @@ func readEnrolment(path string) (data []byte, warning string, err error) {
 	info, err := os.Lstat(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return nil, "", errors.New("there is no such file; one that was taken over is removed")
+		return nil, "", failure(exitError, "check the path; the tokens that are there: digime-sync token list", "there is no such file; one that was taken over is removed")
 	case err != nil:
 		return nil, "", err
 	case !info.Mode().IsRegular():
-		return nil, "", errors.New("it is not a file of its own")
+		return nil, "", failure(exitError, "name the file itself, no folder and no link", "it is not a file of its own")
 	case info.Size() > mostEnrolment:
 		return nil, "", fmt.Errorf("it has more than %d bytes", mostEnrolment)
 	case runtime.GOOS != "windows" && info.Mode().Perm()&0o002 != 0:
-		return nil, "", fmt.Errorf("everybody can write it (mode %04o), so that the tokens may be anybody's: nothing was imported", info.Mode().Perm())
+		return nil, "", failure(exitError, "have it brought again, with mode 0600", "everybody can write it (mode %04o), so that the tokens may be anybody's: nothing was imported", info.Mode().Perm())
 	case runtime.GOOS != "windows" && info.Mode().Perm()&0o044 != 0:
 		warning = fmt.Sprintf("others could read %s (mode %04o): whoever did can push to these libraries; bring such files with mode 0600", path, info.Mode().Perm())
 	}
@@ -206,10 +206,10 @@ var lineOf = regexp.MustCompile(`line \d+`)
 func parseEnrolment(data []byte) ([]enrolToken, error) {
 	var doc yaml.Node
 	if err := yaml.Unmarshal(data, &doc); err != nil {
-		return nil, fmt.Errorf("it is neither JSON nor YAML, perhaps half-written; look at %s", cmp.Or(lineOf.FindString(err.Error()), "its end"))
+		return nil, failure(exitError, "have the file made anew; what it must hold: digime-sync enrol --help", "it is neither JSON nor YAML, perhaps half-written; look at %s", cmp.Or(lineOf.FindString(err.Error()), "its end"))
 	}
 	if len(doc.Content) == 0 || doc.Content[0].Kind != yaml.MappingNode || len(doc.Content[0].Content) == 0 {
-		return nil, errors.New(`it has no libraries; the form is {"LIBRARY": {"accessToken": {"value": "…", "expiry": 1700000000}, "refreshToken": {…}}}`)
+		return nil, failure(exitError, `the form is {"LIBRARY": {"accessToken": {"value": "…", "expiry": 1700000000}, "refreshToken": {…}}}`, "it has no libraries")
 	}
 	var list []enrolToken
 	given := map[string]bool{}

@@ -32,8 +32,12 @@ func (a *app) fleetCommand() *cobra.Command {
 		Args: cobra.MinimumNArgs(1),
 	}
 	keyFile := sign.Flags().String("key", "", "the private key's `KEYFILE`, as fleet keygen made it")
-	_ = sign.MarkFlagRequired("key") // the flag is there
-	sign.RunE = func(_ *cobra.Command, args []string) error { return a.signFiles(*keyFile, args) }
+	sign.RunE = func(cmd *cobra.Command, args []string) error {
+		if *keyFile == "" {
+			return failure(exitUsage, typeThis(cmd), "%s: --key is missing", cmd.CommandPath())
+		}
+		return a.signFiles(*keyFile, args)
+	}
 	cmd.AddCommand(
 		&cobra.Command{
 			Use: "keygen KEYFILE", Short: "Make a key to sign with, and show the public one for config_key",
@@ -62,7 +66,7 @@ func (a *app) fleetKeygen(path string) error {
 	}
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
-		return failure(exitError, "name a file that does not exist yet", "write key: %w", err)
+		return cannotMake("write key", path, err)
 	}
 	err = pem.Encode(f, &pem.Block{Type: "PRIVATE KEY", Bytes: der})
 	if err == nil {
@@ -80,7 +84,7 @@ func readSigningKey(path string) (ed25519.PrivateKey, error) {
 	const hint = "digime-sync fleet keygen KEYFILE"
 	data, err := os.ReadFile(path)
 	if err != nil {
-		return nil, failure(exitError, hint, "read key: %w", err)
+		return nil, cannotRead("read key", path, err)
 	}
 	block, _ := pem.Decode(data)
 	if block == nil {
@@ -127,7 +131,7 @@ func signable(path string) ([]byte, error) {
 	}
 	data, err := os.ReadFile(path)
 	if err != nil {
-		return nil, fmt.Errorf("read file: %w", err)
+		return nil, cannotRead("read file", path, err)
 	}
 	if len(data) > maxFleetFile {
 		return nil, failure(exitError, "split it into "+fleetCommon+" and the machines' own", "%s has more than %d bytes", plain(path), maxFleetFile)

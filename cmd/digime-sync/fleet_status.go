@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"slices"
 	"strconv"
@@ -106,6 +107,9 @@ func (a *app) reportsAt(ctx context.Context, place string) (read func(string) ([
 		dir := strings.TrimPrefix(place, "file://")
 		entries, err := os.ReadDir(dir)
 		if err != nil {
+			if errors.Is(err, fs.ErrNotExist) {
+				err = fmt.Errorf("there is no folder %s", plain(dir))
+			}
 			return nil, nil, failure(exitError, "name the folder that report_to names", "read reports: %w", err)
 		}
 		for _, e := range entries {
@@ -125,6 +129,9 @@ func (a *app) reportsAt(ctx context.Context, place string) (read func(string) ([
 	}
 	source := webSource(client, strings.TrimSuffix(place, "/")+"/")
 	data, _, err := source(ctx, "index.json", 16<<20, "")
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, nil, failure(exitError, "check the address and the network", "read reports: %w", err)
+	}
 	if err == nil {
 		err = json.Unmarshal(data, &names)
 	}

@@ -55,7 +55,7 @@ func TestScript(t *testing.T) {
 			"append": appendTo,
 			"exits":  exits,
 			"stop":   stop,
-			"ports":  ports, "control": control, "consent": decides, "enrolment": brings,
+			"ports":  ports, "control": control, "consent": decides, "enrolment": brings, "many": many,
 		},
 		Setup: func(e *testscript.Env) error {
 			e.Setenv("HOME", e.WorkDir)

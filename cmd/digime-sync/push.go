@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
+	"os"
 
 	"github.com/spf13/cobra"
 
@@ -28,6 +29,9 @@ func (a *app) pushCommand() *cobra.Command {
 			for i, arg := range args {
 				if paths[i], err = absolute(arg); err != nil {
 					return err
+				}
+				if info, err := os.Stat(paths[i]); err == nil && info.IsDir() {
+					return failure(exitError, "name files; what lies in a watched folder goes by itself: digime-sync status "+plain(paths[i]), "%s is a folder", plain(paths[i]))
 				}
 			}
 			ctx, stop := interruptible()

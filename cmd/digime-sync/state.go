@@ -45,7 +45,7 @@ func (a *app) backupState(path string) error {
 	}
 	f, err := os.CreateTemp(filepath.Dir(path), ".digime-*.tmp") // only its owner can read it
 	if err != nil {
-		return fmt.Errorf("write backup: %w", err)
+		return cannotMake("write backup", path, err)
 	}
 	ctx, stop := interruptible()
 	defer stop()
@@ -92,6 +92,9 @@ func (a *app) restoreState(path string, force bool) error {
 	cfg, log, err := a.open()
 	if err != nil {
 		return err
+	}
+	if info, err := os.Stat(path); err != nil || info.IsDir() {
+		return cannotRead("restore state", path, err)
 	}
 	done, err := store.Restore(cfg.StateDir, path, store.RestoreOptions{Force: force, Newer: newerToken, Log: log})
 	var locked *store.LockedError

@@ -79,14 +79,14 @@ func (a *app) importToken(args []string, otherPerson bool) error {
 	if len(args) == 2 && args[1] != "-" {
 		f, err := os.Open(args[1])
 		if err != nil {
-			return failure(exitError, "digime-sync token import LIBRARY FILE", "read token: %w", err)
+			return cannotRead("read token", args[1], err)
 		}
 		defer f.Close()
 		from = f
 	}
 	data, err := io.ReadAll(io.LimitReader(from, mostToken))
 	if err != nil {
-		return fmt.Errorf("read token: %w", err)
+		return cannotRead("read token", args[len(args)-1], err)
 	}
 	tok, err := digime.ParseToken(data)
 	if err != nil {
@@ -200,7 +200,7 @@ func (a *app) exportToken(args []string) error {
 	}
 	f, err := os.OpenFile(args[1], os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
-		return failure(exitError, "name a file that does not exist yet", "write token: %w", err)
+		return cannotMake("write token", args[1], err)
 	}
 	if _, err = f.Write(data); err == nil {
 		err = f.Sync()

@@ -26,14 +26,21 @@ func inOurWords(cmd *cobra.Command) {
 		}
 		return
 	}
-	if check := cmd.Args; check != nil {
-		cmd.Args = func(cmd *cobra.Command, args []string) error {
-			if err := check(cmd, args); err != nil {
-				return wrongArgs(cmd, args)
-			}
-			return nil
+	check := cmd.Args
+	cmd.Args = func(cmd *cobra.Command, args []string) error {
+		if check != nil && check(cmd, args) != nil {
+			return wrongArgs(cmd, args)
 		}
+		if slices.Contains(args, "") { // as of a variable that is not set: it must not mean all
+			return failure(exitUsage, typeThis(cmd), "%s: an argument is empty", cmd.CommandPath())
+		}
+		return nil
 	}
+}
+
+// typeThis is the hint how a command is typed.
+func typeThis(cmd *cobra.Command) string {
+	return "type: " + strings.TrimSuffix(cmd.UseLine(), " [flags]") + "; more: " + cmd.CommandPath() + " --help"
 }
 
 func unknownCommand(cmd *cobra.Command, name string) error {
@@ -48,7 +55,7 @@ func unknownCommand(cmd *cobra.Command, name string) error {
 
 // wrongArgs says by a command's Use what is missing or too many.
 func wrongArgs(cmd *cobra.Command, args []string) error {
-	hint := "type: " + strings.TrimSuffix(cmd.UseLine(), " [flags]") + "; more: " + cmd.CommandPath() + " --help"
+	hint := typeThis(cmd)
 	words := strings.Fields(cmd.Use)[1:]
 	if i := slices.IndexFunc(words, func(w string) bool { return strings.HasPrefix(w, "-") }); i >= 0 {
 		words = words[:i]
