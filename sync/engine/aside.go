@@ -22,21 +22,34 @@ const asidePrefix = ".digime-delete-"
 // nobody writes to it.
 func removeSettled(path string, sig store.Sig) error {
 	aside := filepath.Join(filepath.Dir(path), asidePrefix+shortHash(path))
+	if exists(aside) { // that is how far a killed process came
+		link, _ := os.Readlink(aside)
+		is, err := stillSame(aside, sig, link)
+		switch {
+		case err != nil:
+			return err
+		case is:
+			return removeAside(aside)
+		}
+		if err := bringBack(aside, path); err != nil { // it is another file
+			return err
+		}
+	}
 	link, _ := os.Readlink(path) // before same: what same has seen must be what is moved
-	switch {
-	case exists(aside): // that is how far a killed process came
-		link, _ = os.Readlink(aside)
-	default:
-		if is, err := same(path, sig); err != nil || !is {
-			return err
-		}
-		if err := store.Move(path, aside); err != nil {
-			return err
-		}
+	if is, err := same(path, sig); err != nil || !is {
+		return err
+	}
+	if err := store.Move(path, aside); err != nil {
+		return err
 	}
 	if is, err := stillSame(aside, sig, link); !is {
 		return errors.Join(bringBack(aside, path), err)
 	}
+	return removeAside(aside)
+}
+
+// removeAside deletes what was put aside; it may have gone already.
+func removeAside(aside string) error {
 	if err := os.Remove(aside); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}

@@ -144,7 +144,6 @@ type Engine struct {
 	single  atomic.Bool  // a single pass is under way, which does not wait for a disk for long
 	answers atomic.Int32 // of the service, that are held on to until they can be recorded
 	round   atomic.Int64 // when the main loop last went round, Unix nanoseconds
-	swept   atomic.Int64 // likewise, when sweep last began to go through all that is unfinished
 
 	hangAfter   time.Duration // how long a folder may take to answer
 	silentAfter time.Duration // how long nothing may move in a push that keeps its place
@@ -238,12 +237,7 @@ func (e *Engine) Once(ctx context.Context) error {
 
 func (e *Engine) once(ctx context.Context) error {
 	now := time.Now()
-	if err := e.Store.Unfinished(func(f store.File) error {
-		if !e.outdated(f, now) {
-			return nil
-		}
-		return e.examineAnew(f)
-	}); err != nil {
+	if err := e.Store.Unfinished(func(f store.File) error { return e.examineOutdated(f, now) }); err != nil {
 		return err
 	}
 	scan := watcher.Once(ctx, e.watched(), e.known, e.Log, func(f watcher.File) error { return e.takeOnce(ctx, f) })
