@@ -3,6 +3,7 @@ package store
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"runtime/debug"
 	"syscall"
 
@@ -107,6 +108,9 @@ func (s *Store) update(fn func(t *txn) error) (err error) {
 				return own
 			}
 			id = tx.ID()
+			if err := s.soundFreelist(); err != nil {
+				return err
+			}
 			return failpoint.Hit("store.commit")
 		})
 		if err == nil {
@@ -245,6 +249,23 @@ func (s *Store) guard(fn func() error) (err error) {
 		return s.setDamage(err)
 	}
 	return err
+}
+
+// soundFreelist looks at the list of free pages as it lies in the file. With each
+// commit bbolt frees as many pages as the list's own header says it takes (tx.go,
+// freelist/shared.go), one after the other: a damaged one fills the memory.
+func (s *Store) soundFreelist() error {
+	s.dbMu.RLock()
+	file := s.file
+	s.dbMu.RUnlock()
+	im, err := openImage(file)
+	if err == nil {
+		err = im.checkFreelist(false)
+	}
+	if notRead := new(fs.PathError); err == nil || errors.As(err, &notRead) {
+		return err
+	}
+	return &badRecordError{err}
 }
 
 // badRecordError is a record of the database that cannot be read.

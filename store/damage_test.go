@@ -145,6 +145,27 @@ func TestDamageFoundWhileRunning(t *testing.T) {
 	}
 }
 
+// Where the list of free pages says that it is far larger than the file, no
+// commit believes it.
+func TestDamagedListOfFreePages(t *testing.T) {
+	dir := leftMapped(t)
+	files := fill(t, dir, 50)
+	s, err := Open(dir, nil)
+	must(t, err)
+	im, err := openImage(s.file)
+	must(t, err)
+	_, err = s.file.WriteAt([]byte{0xff, 0xff, 0xff, 0xff}, int64(im.freelist)*im.pageSize+12)
+	must(t, err)
+	damaged := new(DamagedError)
+	if err := errors.Join(deliver(s, file("/in/new", "alice", "new")), s.Close()); !errors.As(err, &damaged) {
+		t.Fatalf("deliver = %v", err)
+	}
+	s, err = Open(dir, nil)
+	must(t, err)
+	wantDelivered(t, s, files)
+	must(t, s.Close())
+}
+
 // With the audit log damaged the database still knows, and with both damaged
 // no more is lost than the lines whose record is gone too.
 func TestRandomDamageOfTheAuditLog(t *testing.T) {
