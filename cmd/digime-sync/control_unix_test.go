@@ -17,6 +17,10 @@ import (
 	"time"
 )
 
+// What the tests make for other users can be seen by them, whatever the umask is of
+// whoever runs the tests.
+func init() { syscall.Umask(0o022) }
+
 func TestControlSocketIsForItsOwnerOnly(t *testing.T) {
 	dir := t.TempDir()
 	controlHTTP(t, dir, http.HandlerFunc(echoPath))

@@ -21,6 +21,10 @@ import (
 // package must get along without any more.
 const rootPackages = "systemd,systemd-sysv,dbus,procps,ca-certificates,init-system-helpers,rpm"
 
+// What is put into a container is for its service too, whatever the umask is of
+// whoever runs the tests.
+func init() { syscall.Umask(0o022) }
+
 // container is a Debian that systemd has booted, with a root file system of its
 // own that is gone afterwards, and no network but loopback.
 type container struct {
