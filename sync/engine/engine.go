@@ -144,6 +144,7 @@ type Engine struct {
 	single  atomic.Bool  // a single pass is under way, which does not wait for a disk for long
 	answers atomic.Int32 // of the service, that are held on to until they can be recorded
 	round   atomic.Int64 // when the main loop last went round, Unix nanoseconds
+	swept   atomic.Int64 // likewise, when sweep last began to go through all that is unfinished
 
 	hangAfter   time.Duration // how long a folder may take to answer
 	silentAfter time.Duration // how long nothing may move in a push that keeps its place

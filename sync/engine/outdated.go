@@ -14,21 +14,9 @@ import (
 
 // A file that is refused, or waits, comes back by itself when it or its sidecar
 // changes. What else it may depend on is looked after by sweep: a configuration
-// that has been corrected since, and a file that can be read by now. Nothing has
-// a file sent again that the service has refused.
-const (
-	dependsOnAccess  = "access"
-	dependsOnService = "service"
-)
-
-// accessRetry is how often it is tried whether a file can be read by now. Where
-// only the rights of a folder, or on a server, were changed, nothing tells of that.
-const accessRetry = 5 * time.Minute
-
-// shut refuses a file that cannot be read at present.
-func shut(hint, format string, args ...any) error {
-	return &verdict{state: store.Refused, reason: fmt.Sprintf(format, args...), hint: hint, depends: dependsOnAccess}
-}
+// that has been corrected since, and a file that can be read by now (see unread.go).
+// Nothing has a file sent again that the service has refused.
+const dependsOnService = "service"
 
 // stampsOf tells for each folder one state of the configuration from another, as
 // far as files can be refused because of it.
@@ -54,33 +42,20 @@ func stampsOf(folders []Folder, libraries map[string]Library) map[string]string 
 func (e *Engine) outdated(f store.File, now time.Time) bool {
 	folder := e.folders[f.Folder]
 	switch {
-	case folder == nil, f.Depends == "", f.Sig == store.Sig{}:
+	case folder == nil, f.Sig == store.Sig{}:
+		return false
+	case isUnread(f), refusedUnread(f):
+		return !nextLook(f.Since, time.Unix(0, e.swept.Load())).After(now) && canRead(f)
+	case f.Depends == "":
 		return false
 	case f.State == store.Waiting:
 		return folder.Optional && f.Depends != e.stamps[f.Folder]
 	case f.State != store.Refused, f.Depends == dependsOnService:
 		return false
-	case f.Depends == dependsOnAccess:
-		return now.Sub(f.UpdatedAt).Abs() >= accessRetry && canRead(f)
 	case folder.Library != BySubfolder && folder.Library != ByAccount && f.Library != "" && f.Library != folder.Library:
 		return false
 	}
 	return f.Depends != e.stamps[f.Folder]
-}
-
-// canRead says whether a file and its sidecar can be opened.
-func canRead(f store.File) bool {
-	for _, path := range []string{f.Path, sidecarPath(f)} {
-		if path == "" {
-			continue
-		}
-		file, err := watcher.Open(path)
-		if err != nil {
-			return false
-		}
-		file.Close()
-	}
-	return true
 }
 
 // examineOutdated does so with a file that may not rest any more, if its folder answers.
