@@ -79,7 +79,9 @@ func (a *app) commands() (_ *cobra.Command, ran *bool) {
 		Use:   "digime-sync",
 		Short: "Push files dropped into folders into people's digi.me libraries",
 		Long: "digime-sync watches folders. A file dropped there, with a sidecar FILE.meta.json beside it,\n" +
-			"is pushed once into the right person's digi.me library, and what became of it is said\nwhere it was dropped.",
+			"is pushed once into the right person's digi.me library, and what became of it is said\nwhere it was dropped.\n\n" +
+			"To see it work, without an account: digime-sync demo. With one: write a configuration (README.md shows the\n" +
+			"smallest), then digime-sync check, authorize and run, or service install.",
 		Version:           built().String(),
 		SilenceErrors:     true,
 		SilenceUsage:      true,
@@ -87,11 +89,12 @@ func (a *app) commands() (_ *cobra.Command, ran *bool) {
 		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: true},
 	}
 	root.PersistentFlags().StringVar(&a.configPath, "config", "", "configuration `FILE` (else $DIGIME_SYNC_CONFIG, else "+DefaultConfigPath()+")")
-	root.PersistentFlags().StringVar(&a.logLevel, "log-level", "", "least important `LEVEL` the log tells: debug, info, warn or error")
+	root.PersistentFlags().StringVar(&a.logLevel, "log-level", "", "least important `LEVEL` the log tells: debug, info, warn or error; without it only run logs")
 	root.SetUsageTemplate(root.UsageTemplate() + exitCodes)
 	root.AddCommand(a.runCommand(), a.reloadCommand(), a.syncCommand(), a.pushCommand(), a.releaseCommand(), a.retryCommand(), a.forgetCommand(), a.rescanCommand(), a.pauseCommand(), a.resumeCommand(), a.statusCommand(), a.auditCommand(), a.checkCommand(),
 		a.authorizeCommand(), a.tokenCommand(), a.readCommand(), a.stateCommand(), a.serviceCommand(), a.versionCommand(), a.sandboxCommand(), a.demoCommand())
 	root.AddCommand(a.fleetCommand(), a.enrolCommand(), a.schemaCommand(), a.configureCommand(), a.purgeCommand())
+	root.AddCommand(a.installerCommands()...)
 	root.SetFlagErrorFunc(wrongFlag)
 	inOurWords(root)
 	return root, ran

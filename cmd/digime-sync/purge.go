@@ -21,7 +21,8 @@ func (a *app) purgeCommand() *cobra.Command {
 		Use:   "purge --yes",
 		Short: "Remove configuration, consents and state from this machine",
 		Long: "purge removes the configuration file, conf.d and the folder state beside it, for good. Watched folders and\n" +
-			"receipts stay. It does so only where that state folder is one of this program and nothing uses it.",
+			"receipts stay. It does so only where that state folder is one of this program and nothing uses it, and leaves\n" +
+			"what else lies beside them.",
 		Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
 			if !sure {
@@ -43,7 +44,7 @@ func (a *app) purge() error {
 	dir := filepath.Dir(config)
 	state := filepath.Join(dir, "state")
 	if _, err := os.Stat(state); err == nil {
-		if err := removeState(state); err != nil {
+		if err := a.removeState(state); err != nil {
 			return err
 		}
 	}
@@ -59,16 +60,24 @@ func (a *app) purge() error {
 	return forgetSeeds()
 }
 
+// waitingState are the names of what a service that was never configured leaves
+// in its state folder, and of what a database that is gone has left.
+var waitingState = []string{"digime-sync.log", "digime-sync.log.1", "state.clean", "state.reserve", "paused.json", "audit.log",
+	"vault.key", "vault.key.copy", "vault.lock", "enrol.lock", "tokens", "fleet", "notes"}
+
 // removeState removes a state folder that is ours and that no process has open.
-// One that cannot be opened for another reason goes too.
-func removeState(state string) error {
+// One that cannot be opened for another reason goes too. Without a database only
+// what has a name of ours is taken out of it.
+func (a *app) removeState(state string) error {
 	entries, err := os.ReadDir(state)
 	if err != nil {
 		return fmt.Errorf("list %s: %w", state, err)
 	}
-	ours := func(e fs.DirEntry) bool { return e.Name() == "state.db" || e.Name() == enrolName }
-	if len(entries) > 0 && !slices.ContainsFunc(entries, ours) {
-		return failure(exitError, "look at what is in it", "%s is no state folder of this program", state)
+	whole := func(e fs.DirEntry) bool {
+		return slices.Contains([]string{"state.db", "state.pid", enrolName}, e.Name())
+	}
+	if len(entries) > 0 && !slices.ContainsFunc(entries, whole) {
+		return a.removeWaiting(state, entries)
 	}
 	s, err := store.Open(state, nil)
 	if locked := new(store.LockedError); errors.As(err, &locked) {
@@ -81,6 +90,31 @@ func removeState(state string) error {
 	}
 	if err := os.RemoveAll(state); err != nil {
 		return fmt.Errorf("remove %s: %w", state, err)
+	}
+	return nil
+}
+
+// removeWaiting removes what is ours of a state folder without a database, and
+// the folder if nothing else is in it.
+func (a *app) removeWaiting(state string, entries []fs.DirEntry) error {
+	ours := func(e fs.DirEntry) bool { return slices.Contains(waitingState, e.Name()) }
+	if !slices.ContainsFunc(entries, ours) {
+		return failure(exitError, "look at what is in it", "%s is no state folder of this program", state)
+	}
+	for _, e := range entries {
+		path := filepath.Join(state, e.Name())
+		if !ours(e) {
+			fmt.Fprintf(a.out, "left, for it is not of this program: %s\n", path)
+			continue
+		}
+		if err := os.RemoveAll(path); err != nil {
+			return fmt.Errorf("remove %s: %w", path, err)
+		}
+	}
+	if !slices.ContainsFunc(entries, func(e fs.DirEntry) bool { return !ours(e) }) {
+		if err := os.Remove(state); err != nil {
+			return fmt.Errorf("remove %s: %w", state, err)
+		}
 	}
 	return nil
 }

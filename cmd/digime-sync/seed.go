@@ -201,11 +201,10 @@ func readTokens(path string) ([]byte, error) {
 // enrolLater puts the enrolment where the daemon finds it: that may not be able
 // to read or remove the file itself. One that waits already is not lost.
 func (a *app) enrolLater(from string, tokens []byte, to string) error {
-	waiting, err := os.ReadFile(to)
-	if err == nil && string(waiting) != string(tokens) {
-		return failure(exitError, "start the service and wait until it has read that one", "another enrolment file waits to be read: %s", to)
+	if err := checkWaiting(tokens, to); err != nil {
+		return err
 	}
-	if err != nil {
+	if _, err := os.Stat(to); err != nil {
 		if err := store.WriteFile(to, tokens, 0o600); err != nil {
 			return fmt.Errorf("take over the enrolment file: %w", err)
 		}
@@ -214,5 +213,13 @@ func (a *app) enrolLater(from string, tokens []byte, to string) error {
 		fmt.Fprintf(a.err, "warning: %s holds tokens and could not be removed: %v\n", from, err)
 	}
 	fmt.Fprintf(a.out, "taken over: %s\n", from)
+	return nil
+}
+
+// checkWaiting refuses tokens where other ones wait to be read.
+func checkWaiting(tokens []byte, to string) error {
+	if waiting, err := os.ReadFile(to); err == nil && string(waiting) != string(tokens) {
+		return failure(exitError, "start the service and wait until it has read that one", "another enrolment file waits to be read: %s", to)
+	}
 	return nil
 }

@@ -131,3 +131,43 @@ func TestPurge(t *testing.T) {
 		t.Errorf("the data folder is there: %v", err)
 	}
 }
+
+// A service that was never configured has a log and no database: that goes too,
+// and what somebody else has put there stays.
+func TestPurgeOfWhatWasNeverConfigured(t *testing.T) {
+	for _, tt := range []struct {
+		name, foreign string
+		left          bool
+	}{{"ours alone", "", false}, {"beside others' things", "thesis.doc", true}} {
+		t.Run(tt.name, func(t *testing.T) {
+			dir := filepath.Join(t.TempDir(), "data")
+			path, state := filepath.Join(dir, "config.yaml"), filepath.Join(dir, "state")
+			if said, code := seedRun("configure", "--data-beside", "--config", path); code != exitDone {
+				t.Fatalf("exit code %d: %s", code, said)
+			}
+			files := []string{"digime-sync.log"}
+			if tt.foreign != "" {
+				files = append(files, tt.foreign)
+			}
+			for _, name := range files {
+				if err := os.WriteFile(filepath.Join(state, name), nil, 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if said, code := seedRun("purge", "--yes", "--config", path); code != exitDone {
+				t.Errorf("exit code %d: %s", code, said)
+			}
+			for _, gone := range []string{path, filepath.Join(state, "digime-sync.log")} {
+				if _, err := os.Stat(gone); !errors.Is(err, os.ErrNotExist) {
+					t.Errorf("%s is there: %v", gone, err)
+				}
+			}
+			if _, err := os.Stat(dir); (err == nil) != tt.left {
+				t.Errorf("the data folder: %v", err)
+			}
+			if _, err := os.Stat(filepath.Join(state, tt.foreign)); (err == nil) != tt.left {
+				t.Errorf("what is not ours: %v", err)
+			}
+		})
+	}
+}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"runtime"
 	"slices"
 	"sync"
 	"time"
@@ -45,12 +46,22 @@ func mayManage() error {
 	return m.Disconnect()
 }
 
-// mayUninstall allows it: Windows knows no owner of a service.
-func mayUninstall() error { return nil }
+// mayUninstall refuses to take the Windows package's service away.
+func mayUninstall() error {
+	if version := rememberedSeeds()["Version"]; version != "" {
+		return failure(exitError, "msiexec /x digime-sync_"+version+"_windows_"+runtime.GOARCH+".msi, or Settings, Apps; to keep it from starting: sc config digime-sync start= disabled",
+			"the service belongs to the Windows package (MSI) of version %s", version)
+	}
+	return nil
+}
 
 // installService installs the service under an account of its own. What it did
 // is taken back when something fails.
 func installService(ctx context.Context, exe, config string) (outcome string, err error) {
+	if version := rememberedSeeds()["Version"]; version != "" {
+		return "", failure(exitError, "digime-sync service start; to set it up anew: msiexec /i digime-sync_"+version+"_windows_"+runtime.GOARCH+".msi",
+			"the Windows package (MSI) of version %s has installed the service already", version)
+	}
 	m, err := mgr.Connect()
 	if err != nil {
 		return "", fmt.Errorf("reach the service manager: %w", err)
