@@ -115,6 +115,9 @@ func (a *app) conclude(c *consent, ans decision, asked digime.Authorization) (pa
 	case errors.Is(err, errOtherPerson):
 		return pageOther, failure(exitHeld, "let the person of library "+c.library+" answer: "+again+
 			"; the other person's consent is got with the name of the library that is theirs", "consent for library %s is not saved: %w; nothing was changed", c.library, err)
+	case errors.Is(err, errKept):
+		return pageFailed, failure(exitHeld, "nothing to do while the service runs: it goes on by itself; else: digime-sync token refresh "+c.library,
+			"consent for library %s was given: %w", c.library, err)
 	case err != nil:
 		return pageFailed, failure(exitError, "ask again: "+again, "consent for library %s was given, but is lost: %w", c.library, err)
 	}
@@ -209,7 +212,7 @@ func (c *consent) ask(ctx context.Context) (digime.Authorization, error) {
 	if c.reads() {
 		return c.askLinked(ctx)
 	}
-	if c.old != nil {
+	if c.old != nil && c.old.Access.Value != "" {
 		asked, err := c.client.Reauthorize(ctx, c.contract, c.old.Access.Value)
 		if !unknownToken(err) {
 			c.certain = true
@@ -285,20 +288,85 @@ func (c *consent) refused(err error) error {
 
 var errOtherPerson = errors.New("another person answered than this library's")
 
+// verifyFor is how long an answer that cannot be verified yet is waited for here.
+const verifyFor = 2 * time.Minute
+
 // take trades the code for the token and saves it. An interrupt comes too late
 // by now: it would lose the consent. A code that the network kept from the
-// service is sent once more.
+// service is sent once more. An answer that cannot be verified yet is kept, since
+// the code is used up.
 func (c *consent) take(ans decision, verifier string) (digime.Token, error) {
-	tok, err := c.client.Exchange(context.Background(), c.contract, ans.code, verifier)
+	ctx, cancel := context.WithTimeout(context.Background(), verifyFor)
+	defer cancel()
+	var unkept error
+	keep := func(answer digime.Answer) { unkept = c.keep(answer, ans.postbox) }
+	tok, err := c.client.Exchange(context.Background(), c.contract, ans.code, verifier, keep)
 	var api *digime.Error
-	if errors.As(err, &api) && api.Class == digime.Passing {
-		tok, err = c.client.Exchange(context.Background(), c.contract, ans.code, verifier)
+	if errors.As(err, &api) && api.Class == digime.Passing && api.Answer == "" {
+		tok, err = c.client.Exchange(context.Background(), c.contract, ans.code, verifier, keep)
+	}
+	for errors.As(err, &api) && api.Answer != "" {
+		select {
+		case <-ctx.Done():
+			return tok, errors.Join(unkept, fmt.Errorf("%w: %w", errKept, err))
+		case <-time.After(2 * time.Second):
+		}
+		tok, err = c.client.Verify(context.Background(), api.Answer, digime.Token{})
 	}
 	if err != nil {
 		return tok, err
 	}
 	tok.Postbox = ans.postbox
-	return tok, c.save(&tok)
+	if err = c.save(&tok); errors.Is(err, errOtherPerson) {
+		err = errors.Join(err, c.unkeep())
+	}
+	return tok, err
+}
+
+// unkeep forgets an answer that another person has given.
+func (c *consent) unkeep() error {
+	unlock, err := c.vault.Lock(c.token)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	tok, err := loadToken(c.vault, c.token)
+	if err != nil || tok.Unverified == nil {
+		return nil // nothing was kept
+	}
+	if tok.Unverified = nil; tok.Access.Value == "" {
+		return c.vault.Remove(c.token)
+	}
+	data, err := json.Marshal(tok)
+	if err != nil {
+		return fmt.Errorf("encode token: %w", err)
+	}
+	return c.vault.Save(c.token, data)
+}
+
+// errKept is a consent whose answer is in the vault and waits to be verified.
+var errKept = errors.New("digi.me's answer is kept, and cannot be verified yet")
+
+// keep writes an answer down beside the token there is.
+func (c *consent) keep(answer digime.Answer, postbox *digime.Postbox) error {
+	unlock, err := c.vault.Lock(c.token)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	if err := c.remember(); err != nil {
+		return err
+	}
+	tok := digime.Token{Postbox: postbox}
+	if c.old != nil {
+		tok = *c.old
+	}
+	tok.Unverified = &digime.Unverified{Answer: answer, Came: time.Now(), Exchanged: true}
+	data, err := json.Marshal(tok)
+	if err != nil {
+		return fmt.Errorf("encode token: %w", err)
+	}
+	return c.vault.Save(c.token, data)
 }
 
 // save puts the token into the vault, unless it is another person's than the

@@ -199,6 +199,9 @@ func lookAtFolder(folder engine.Folder) finding {
 func checkLibrary(l engine.LibraryStatus) finding {
 	f := finding{Check: "library", Subject: l.Name, State: checkOK, Hint: l.Hint}
 	switch {
+	case l.State == "held":
+		f.State, f.Message = checkWarn, l.Reason
+		return f
 	case l.State != "ok":
 		f.State, f.Message = checkWarn, l.Reason+"; its files are held until there is one"
 		return f

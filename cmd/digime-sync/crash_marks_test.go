@@ -72,6 +72,7 @@ var scenes = []struct {
 	{"compact.", scene{prepare: (*crashProgram).waste}},
 	{"prune.", scene{prepare: (*crashProgram).outlive}},
 	{"note.", scene{prepare: (*crashProgram).badSidecar, during: (*crashProgram).mendSidecar}},
+	{"refresh.kept", scene{prepare: (*crashProgram).changeKey}},
 	{"push.doubt", scene{prepare: (*crashProgram).loseAnswer}},
 	{"rebuild.", scene{prepare: (*crashProgram).damage}},
 	{"store.migrate", scene{prepare: (*crashProgram).damage}},
@@ -130,8 +131,24 @@ func (p *crashProgram) mendSidecar() {
 	p.mend()
 }
 
-// mend makes the sidecar good that badSidecar left, if one is.
+// changeKey has the service sign with a key that its key set shows after the
+// round only, and all tokens renewed.
+func (p *crashProgram) changeKey() {
+	show, err := p.rig.server.RotateKey(p.round%2 == 0)
+	p.rig.must(err)
+	p.show = show
+	for _, user := range p.rig.users {
+		p.rig.server.ExpireAccess(user)
+	}
+}
+
+// mend makes the sidecar good that badSidecar left, if one is, and shows the key
+// that changeKey has hidden.
 func (p *crashProgram) mend() {
+	if p.show != nil {
+		p.show()
+		p.show = nil
+	}
 	if p.bad.path != "" {
 		p.writer.describe(p.bad)
 	}

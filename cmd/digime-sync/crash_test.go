@@ -92,6 +92,7 @@ type crashProgram struct {
 	faults int            // of the service
 	person int            // files in doubt that the person decided to send again
 	bad    drop           // a file with a bad sidecar
+	show   func()         // has the key set show the key that the service signs with
 	across string         // folder on another file system, "" if there is none
 
 	patience int // milliseconds that a mark is waited for; it comes much sooner on a machine that has nothing else to do

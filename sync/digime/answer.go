@@ -15,6 +15,7 @@ import (
 const (
 	opPush    = "push"
 	opRefresh = "refresh token"
+	opVerify  = "verify answer"
 	opKeys    = "fetch key set"
 
 	opAuthorize   = "authorize"

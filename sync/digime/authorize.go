@@ -82,12 +82,13 @@ func (c *Client) Reauthorize(ctx context.Context, k Contract, access string) (Au
 
 // Exchange trades the code of a callback for the token. A code that is not
 // taken any more is an *Error of class ConsentGone: ask again. The caller of a
-// re-authorization compares the UserID with the old token's.
-func (c *Client) Exchange(ctx context.Context, k Contract, code, verifier string) (Token, error) {
+// re-authorization compares the UserID with the old token's. keep is given an
+// answer that cannot be verified yet, as by Refresh: the code is used up by it.
+func (c *Client) Exchange(ctx context.Context, k Contract, code, verifier string, keep func(Answer)) (Token, error) {
 	return c.newToken(ctx, tokenCall{
 		op: opExchange, where: "oauth/token", contract: k,
 		claims:  jwt.MapClaims{"grant_type": "authorization_code", "code": code, "code_verifier": verifier},
-		secrets: []string{code, verifier},
+		secrets: []string{code, verifier}, keep: keep,
 	}, Token{})
 }
 

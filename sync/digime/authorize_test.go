@@ -34,7 +34,7 @@ func TestAuthorize(t *testing.T) {
 	if !strings.Contains(a.URL, "/apps/saas/authorize?code=") || !strings.HasSuffix(a.URL, "&sourceType=push") {
 		t.Errorf("link %s", a.URL)
 	}
-	token, err := r.Exchange(background(), r.contract, r.consent(t, a).Get("code"), a.Verifier)
+	token, err := r.Exchange(background(), r.contract, r.consent(t, a).Get("code"), a.Verifier, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -58,7 +58,7 @@ func TestAuthorizeLinked(t *testing.T) {
 	if !strings.HasSuffix(a.URL, "&sourceType=pull") || strings.Contains(a.URL, r.token.Access.Value) {
 		t.Errorf("link %s", a.URL)
 	}
-	token, err := r.Exchange(background(), reader, r.consent(t, a).Get("code"), a.Verifier)
+	token, err := r.Exchange(background(), reader, r.consent(t, a).Get("code"), a.Verifier, nil)
 	if err != nil || token.UserID != r.token.UserID {
 		t.Errorf("linked to %q, want %q: %v", token.UserID, r.token.UserID, err)
 	}
@@ -78,7 +78,7 @@ func TestReauthorize(t *testing.T) {
 	if !strings.Contains(a.URL, "/apps/saas/user-reauth?code=") {
 		t.Errorf("link %s", a.URL)
 	}
-	token, err := r.Exchange(background(), r.contract, r.consent(t, a).Get("code"), a.Verifier)
+	token, err := r.Exchange(background(), r.contract, r.consent(t, a).Get("code"), a.Verifier, nil)
 	if err != nil || token.UserID != r.token.UserID {
 		t.Errorf("token of %q, want %q: %v", token.UserID, r.token.UserID, err)
 	}
@@ -94,13 +94,13 @@ func TestExchangeFaults(t *testing.T) {
 		t.Fatal(err)
 	}
 	code := r.consent(t, a).Get("code")
-	_, err = r.Exchange(background(), r.contract, "made-up-code", a.Verifier)
+	_, err = r.Exchange(background(), r.contract, "made-up-code", a.Verifier, nil)
 	if wantError(t, err, ConsentGone, "exchange code: "); strings.Contains(err.Error(), "made-up-code") {
 		t.Errorf("%q shows the code", err)
 	}
 	r.sandbox.Fail(sandbox.Fault{Kind: sandbox.ReqExchange, Do: sandbox.DoForeignKey})
-	_, err = r.Exchange(background(), r.contract, code, a.Verifier)
-	wantError(t, err, BadAnswer, "signature is wrong")
+	_, err = r.Exchange(background(), r.contract, code, a.Verifier, nil)
+	wantError(t, err, BadAnswer, "signature fits no key")
 
 	wrong := r.contract
 	wrong.RedirectURI = "http://localhost:2/other"

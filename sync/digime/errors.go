@@ -76,7 +76,11 @@ type Error struct {
 	// Host: the fault is not this request's but the host's, or lies on the way to
 	// it: no answer, one that is not the API's, or a 5xx. Client.Reach finds out.
 	Host bool
-	Err  error // the cause, nil where the answer itself is the error
+	// Answer is what a refresh or an exchange was answered with where that cannot
+	// be verified yet: its key is not in the key set, none fits its signature, or the
+	// set cannot be had. "" otherwise. See Client.Verify.
+	Answer Answer
+	Err    error // the cause, nil where the answer itself is the error
 
 	what string // plain words; the class's own when empty
 }

@@ -198,7 +198,7 @@ func TestCompressedAnswers(t *testing.T) {
 	defer server.Close()
 	s.header["jku"] = server.URL + "/v1.7/jwks/oauth"
 	c := newClient(t, Options{BaseURL: server.URL + "/v1.7", ApplicationID: "app"})
-	if got, err := c.Refresh(background(), aContract(), oldToken(), nil); err != nil || got.Access.Value != "new-access" {
+	if got, err := c.Refresh(background(), aContract(), oldToken(), nil, nil); err != nil || got.Access.Value != "new-access" {
 		t.Errorf("%v, %v", got, err)
 	}
 	s.header["jku"] = s.root + "/v1.7/jwks/oauth"
@@ -206,7 +206,7 @@ func TestCompressedAnswers(t *testing.T) {
 		w.Header().Set("Content-Encoding", "gzip")
 		_, _ = io.WriteString(w, bomb(64<<20))
 	})
-	_, err := plainly.Refresh(background(), aContract(), oldToken(), nil)
+	_, err := plainly.Refresh(background(), aContract(), oldToken(), nil, nil)
 	if e := wantError(t, err, Passing, "does not end"); !e.Lost {
 		t.Errorf("a bomb in the place of a token: %+v", e)
 	}
@@ -244,7 +244,7 @@ func TestCaptivePortal(t *testing.T) {
 		s := newService(t)
 		s.tokenDo = http.HandlerFunc(swallows)
 		c := serve(t, swallows)
-		_, refreshed := s.Refresh(background(), aContract(), oldToken(), nil)
+		_, refreshed := s.Refresh(background(), aContract(), oldToken(), nil, nil)
 		_, listed := c.Accounts(background(), aContract(), "token")
 		for what, err := range map[string]error{
 			"push":    c.Push(background(), aContract(), "token", newUpload(pattern(100)).Upload),

@@ -19,12 +19,11 @@ import (
 )
 
 const (
-	keysFresh   = 15 * time.Minute // how long a key set is used, as in the iOS SDK
-	keysAgain   = time.Minute      // between fetches for the sake of an unknown key
-	maxKeys     = 100
-	minKeyBits  = 2048
-	maxKeyBits  = 8192
-	keySetRetry = time.Second
+	keysFresh  = 15 * time.Minute // how long a key set is used, as in the iOS SDK
+	keysAgain  = 3 * time.Second  // between fetches for the sake of an answer that no known key fits
+	maxKeys    = 100
+	minKeyBits = 2048
+	maxKeyBits = 8192
 )
 
 // keySet holds the keys the service signs its answers with.
@@ -35,8 +34,9 @@ type keySet struct {
 	mu     sync.Mutex // guards the rest
 	url    string     // {base}jwks/oauth until a token names another below base
 	keys   map[string]*rsa.PublicKey
-	at     time.Time // of the last fetch
-	forced time.Time // of the last fetch for the sake of an unknown key
+	at     time.Time // of the last fetch that succeeded
+	forced time.Time // of the last fetch for the sake of an answer
+	failed error     // of that fetch
 }
 
 func newKeySet(c *Client) *keySet {
@@ -87,65 +87,40 @@ func (s *keySet) take(ctx context.Context) error {
 
 func (s *keySet) give() { s.turn <- struct{}{} }
 
-// find returns the key kid of the set at jku. A key that is not known makes it
-// fetch the set once more, but not for every token with a made-up name.
-func (s *keySet) find(ctx context.Context, jku, kid string) (*rsa.PublicKey, error) {
-	if jku == "" {
-		s.mu.Lock()
-		jku = s.url
-		s.mu.Unlock()
-	} else if err := s.c.ownJKU(jku); err != nil {
-		return nil, err
-	}
-	if key := s.known(jku, kid); key != nil {
-		return key, nil
-	}
-	if err := s.take(ctx); err != nil {
-		return nil, err
-	}
-	defer s.give()
-	if key := s.known(jku, kid); key != nil {
-		return key, nil
-	}
-	if !s.mayForce(jku) {
-		return nil, badf("it is signed with a key (%s) that is not in digi.me's key set", clean(kid))
-	}
-	if err := s.fetch(ctx); err != nil {
-		return nil, err
-	}
-	s.noteForced()
-	if key := s.known(jku, kid); key != nil {
-		return key, nil
-	}
-	return nil, badf("it is signed with a key (%s) that is not in digi.me's key set", clean(kid))
-}
-
-func (s *keySet) known(jku, kid string) *rsa.PublicKey {
+// find returns the key kid of the set at jku, by what is known without asking
+// anybody: nil if that does not hold it.
+func (s *keySet) find(jku, kid string) *rsa.PublicKey {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.url != jku || !s.freshLocked() {
+	if jku != "" && s.url != jku || !s.freshLocked() {
 		return nil
 	}
 	return s.keys[kid]
 }
 
-// mayForce turns to the set at jku if it may be fetched now.
-func (s *keySet) mayForce(jku string) bool {
+// renew fetches the set at jku anew for the sake of an answer that no known key
+// fits: the service may have new keys, under new names or the old ones. Answers
+// with made-up names and signatures make no storm of it: where that has just been
+// done it is not done again, and its outcome stands.
+func (s *keySet) renew(ctx context.Context, jku string) error {
+	if err := s.take(ctx); err != nil {
+		return err
+	}
+	defer s.give()
+	s.mu.Lock()
+	since, err, from := time.Since(s.forced), s.failed, s.url
+	s.mu.Unlock()
+	if since < keysAgain {
+		return err
+	}
+	if jku != "" {
+		from = jku
+	}
+	err = s.fetchFrom(ctx, from)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if (s.freshLocked() || s.url != jku) && !s.forced.IsZero() && time.Since(s.forced) < keysAgain {
-		return false
-	}
-	if s.url != jku {
-		s.url, s.keys = jku, nil
-	}
-	return true
-}
-
-func (s *keySet) noteForced() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.forced = time.Now()
+	s.forced, s.failed = time.Now(), err
+	return err
 }
 
 // ownJKU refuses key sets anywhere but below the configured base URL: whoever
@@ -180,6 +155,10 @@ func (s *keySet) fetch(ctx context.Context) error {
 	s.mu.Lock()
 	from := s.url
 	s.mu.Unlock()
+	return s.fetchFrom(ctx, from)
+}
+
+func (s *keySet) fetchFrom(ctx context.Context, from string) error {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, from, nil)
 	if err != nil {
 		return &Error{Op: opKeys, Class: Configuration, what: "the address of the API cannot be used", Err: err}
@@ -199,9 +178,7 @@ func (s *keySet) fetch(ctx context.Context) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.url == from {
-		s.keys, s.at = keys, time.Now()
-	}
+	s.url, s.keys, s.at = from, keys, time.Now()
 	return nil
 }
 

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"net/http"
 	"net/http/httptrace"
-	"time"
 
 	"github.com/golang-jwt/jwt/v5"
 )
@@ -17,7 +16,9 @@ import (
 // learning the outcome: the old token should be tried once more at once.
 // leaving, if not nil, is told when the request is about to leave: from then on
 // the answer may be the only copy of a new token, and worth waiting for.
-func (c *Client) Refresh(ctx context.Context, k Contract, old Token, leaving func()) (Token, error) {
+// keep is as in tokenCall: an answer that cannot be verified yet is not lost, and
+// the old token must not be sent again for it. See Verify.
+func (c *Client) Refresh(ctx context.Context, k Contract, old Token, leaving func(), keep func(Answer)) (Token, error) {
 	if old.Refresh.Value == "" {
 		return Token{}, &Error{Op: opRefresh, Class: ConsentGone, what: "there is no refresh token: the person must authorize again"}
 	}
@@ -25,7 +26,7 @@ func (c *Client) Refresh(ctx context.Context, k Contract, old Token, leaving fun
 		op: opRefresh, where: "oauth/token", contract: k,
 		claims:  jwt.MapClaims{"grant_type": "refresh_token", "refresh_token": old.Refresh.Value},
 		secrets: []string{old.Refresh.Value, old.Access.Value},
-		leaving: leaving,
+		leaving: leaving, keep: keep,
 	}, old)
 }
 
@@ -51,6 +52,10 @@ type tokenCall struct {
 	body      []byte   // JSON, nil for none
 	secrets   []string // what the answer must not be quoted with
 	leaving   func()   // told when the request has a connection to leave by; may be nil
+	// keep is given an answer that none of the known keys fits, before new ones are
+	// asked for, to be written down: it may be the only copy of a new token. nil:
+	// the call waits for a key set that cannot be had, as long as it may take.
+	keep func(Answer)
 }
 
 // orOwnEnd prefers the plain error of the caller's context where that ended.
@@ -61,15 +66,19 @@ func orOwnEnd(caller context.Context, err error) error {
 	return err
 }
 
-// unbelieved makes an error of an answer to op that came but could not be
-// verified. When that is for want of the key set, the answer is as good as lost.
+// unbelieved makes an error of an answer to op that came but is not to be
+// believed, or cannot be verified yet.
 func unbelieved(op string, err error) error {
-	var keys *Error
-	if errors.As(err, &keys) {
-		return &Error{Op: op, Class: keys.Class, Host: keys.Host, Lost: true, Err: keys,
-			what: "the answer cannot be verified at the moment: " + keys.Error()}
+	var early *tooEarly
+	if !errors.As(err, &early) {
+		return &Error{Op: op, Class: BadAnswer, what: "the answer cannot be believed: " + err.Error(), Err: err}
 	}
-	return &Error{Op: op, Class: BadAnswer, what: "the answer cannot be believed: " + err.Error(), Err: err}
+	e := &Error{Op: op, Class: BadAnswer, Answer: early.answer, Err: err, what: "the answer cannot be verified yet: " + err.Error()}
+	var keys *Error
+	if errors.As(early.why, &keys) {
+		e.Class, e.Host, e.RetryAfter = keys.Class, keys.Host, keys.RetryAfter
+	}
+	return e
 }
 
 // tokenCall makes one of those calls and fills claims from the answer's token,
@@ -103,71 +112,10 @@ func (c *Client) tokenCall(caller context.Context, t tokenCall, claims jwt.Claim
 	if json.Unmarshal(a.body, &answered) != nil || answered.Token == "" {
 		return unbelieved(t.op, badf("it holds no token"))
 	}
-	if err := c.verify(ctx, answered.Token, claims); err != nil {
+	if err := c.verifyAnswer(ctx, t, Answer(answered.Token), claims); err != nil {
 		return unbelieved(t.op, err)
 	}
 	return nil
-}
-
-// verifyPause is between attempts to get the key set while an answer waits.
-const verifyPause = time.Second
-
-// verify reads the claims of a token that the service has signed. Nothing of
-// it is believed before: not even which key set to ask, but for its being the
-// configured API's own.
-//
-// The answer at hand may be the only copy of a new token, so that a key set
-// which cannot be had at the moment is asked for until ctx ends.
-func (c *Client) verify(ctx context.Context, text string, claims jwt.Claims) error {
-	for {
-		err := c.verifyOnce(ctx, text, claims)
-		var keys *Error
-		if err == nil || !errors.As(err, &keys) || keys.Class != Passing {
-			return err
-		}
-		select {
-		case <-ctx.Done():
-			return err
-		case <-time.After(max(verifyPause, min(keys.RetryAfter, 10*time.Second))):
-		}
-	}
-}
-
-func (c *Client) verifyOnce(ctx context.Context, text string, claims jwt.Claims) error {
-	var keyErr error
-	// exp, nbf and iat are not looked at: the local clock is what is wrong as a
-	// rule, and a token must not be lost for it. The answer is fresh by TLS.
-	parser := jwt.NewParser(jwt.WithValidMethods([]string{jwt.SigningMethodPS512.Alg()}), jwt.WithoutClaimsValidation())
-	_, err := parser.ParseWithClaims(text, claims, func(t *jwt.Token) (any, error) {
-		if _, critical := t.Header["crit"]; critical { // RFC 7515 section 4.1.11
-			keyErr = badf("it asks for extensions that are not known")
-			return nil, keyErr
-		}
-		kid, _ := t.Header["kid"].(string)
-		jku, isText := t.Header["jku"].(string)
-		if _, given := t.Header["jku"]; given && !isText {
-			keyErr = badf("the address of its key set is not a text")
-			return nil, keyErr
-		}
-		if kid == "" {
-			keyErr = badf("it does not name its key")
-			return nil, keyErr
-		}
-		key, err := c.keys.find(ctx, jku, kid)
-		keyErr = err
-		return key, err
-	})
-	switch {
-	case err == nil:
-		return nil
-	case keyErr != nil:
-		return keyErr
-	case errors.Is(err, jwt.ErrTokenSignatureInvalid):
-		return badf("its signature is wrong or not of the kind PS512")
-	case errors.Is(err, jwt.ErrTokenUnverifiable):
-		return badf("it is not signed in a known way")
-	}
-	return badf("it is not a signed token")
 }
 
 // tokenClaims is what an answer of oauth/token says. The embedded claims are

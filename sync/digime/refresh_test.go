@@ -23,7 +23,7 @@ import (
 func TestRefresh(t *testing.T) {
 	r := newRig(t)
 	old := r.token
-	fresh, err := r.Refresh(background(), r.contract, old, nil)
+	fresh, err := r.Refresh(background(), r.contract, old, nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -40,35 +40,35 @@ func TestRefresh(t *testing.T) {
 func TestRefreshFates(t *testing.T) {
 	r := newRig(t)
 	r.sandbox.Fail(sandbox.Fault{Kind: sandbox.ReqRefresh, Do: sandbox.DoRefuse, Status: 503, RetryAfter: "3"})
-	_, err := r.Refresh(background(), r.contract, r.token, nil)
+	_, err := r.Refresh(background(), r.contract, r.token, nil, nil)
 	if e := wantError(t, err, Passing, "refresh token: ", "503"); e.Lost || e.RetryAfter != 3*time.Second {
 		t.Errorf("refused: %+v", e)
 	}
 
 	r.sandbox.Fail(sandbox.Fault{Kind: sandbox.ReqRefresh, Do: sandbox.DoLose})
-	_, err = r.Refresh(background(), r.contract, r.token, nil)
+	_, err = r.Refresh(background(), r.contract, r.token, nil, nil)
 	if e := wantError(t, err, Passing, "lost"); !e.Lost || e.Doubt {
 		t.Errorf("answer lost: %+v", e)
 	}
-	fresh, err := r.Refresh(background(), r.contract, r.token, nil)
+	fresh, err := r.Refresh(background(), r.contract, r.token, nil, nil)
 	if err != nil || fresh.UserID != r.token.UserID {
 		t.Errorf("again with the old token: %v, %v", fresh, err)
 	}
 
 	r.sandbox.KillRefresh(r.token.UserID)
-	_, err = r.Refresh(background(), r.contract, fresh, nil)
+	_, err = r.Refresh(background(), r.contract, fresh, nil, nil)
 	wantError(t, err, ConsentGone, "401 InvalidToken", "authorize again")
 }
 
 func TestForgedAnswersOfTheSandbox(t *testing.T) {
 	for do, words := range map[string]string{
-		sandbox.DoForeignKey: "signature is wrong",
+		sandbox.DoForeignKey: "signature fits no key",
 		sandbox.DoForeignJKU: "not the API's",
 		sandbox.DoUnknownKid: "not in digi.me's key set",
 	} {
 		r := newRig(t)
 		r.sandbox.Fail(sandbox.Fault{Kind: sandbox.ReqRefresh, Do: do})
-		_, err := r.Refresh(background(), r.contract, r.token, nil)
+		_, err := r.Refresh(background(), r.contract, r.token, nil, nil)
 		wantError(t, err, BadAnswer, words)
 	}
 }
@@ -83,13 +83,13 @@ func TestClaims(t *testing.T) {
 		want   Token
 		words  string // of the error
 	}{
-		"all":                {func(map[string]any) {}, Token{TokenPart{"new-access", 1800000000}, TokenPart{"new-refresh", 1900000000}, "user-1", "consent-1", nil}, ""},
-		"no person":          {func(c map[string]any) { delete(c, "sub"); delete(c, "identifier"); delete(c, "consentid") }, Token{TokenPart{"new-access", 1800000000}, TokenPart{"new-refresh", 1900000000}, "user-1", "consent-0", nil}, ""},
-		"by its scoped name": {func(c map[string]any) { c["sub"] = "x"; c["identifier"] = map[string]any{"id": "user-1"} }, Token{TokenPart{"new-access", 1800000000}, TokenPart{"new-refresh", 1900000000}, "user-1", "consent-1", nil}, ""},
+		"all":                {func(map[string]any) {}, Token{TokenPart{"new-access", 1800000000}, TokenPart{"new-refresh", 1900000000}, "user-1", "consent-1", nil, nil}, ""},
+		"no person":          {func(c map[string]any) { delete(c, "sub"); delete(c, "identifier"); delete(c, "consentid") }, Token{TokenPart{"new-access", 1800000000}, TokenPart{"new-refresh", 1900000000}, "user-1", "consent-0", nil, nil}, ""},
+		"by its scoped name": {func(c map[string]any) { c["sub"] = "x"; c["identifier"] = map[string]any{"id": "user-1"} }, Token{TokenPart{"new-access", 1800000000}, TokenPart{"new-refresh", 1900000000}, "user-1", "consent-1", nil, nil}, ""},
 		"milliseconds": {func(c map[string]any) {
 			c["access_token"] = map[string]any{"value": "new-access", "expires_on": 1800000000123}
-		}, Token{TokenPart{"new-access", 1800000000}, TokenPart{"new-refresh", 1900000000}, "user-1", "consent-1", nil}, ""},
-		"long over by this clock": {func(c map[string]any) { c["exp"] = 1; c["nbf"] = 9999999999 }, Token{TokenPart{"new-access", 1800000000}, TokenPart{"new-refresh", 1900000000}, "user-1", "consent-1", nil}, ""},
+		}, Token{TokenPart{"new-access", 1800000000}, TokenPart{"new-refresh", 1900000000}, "user-1", "consent-1", nil, nil}, ""},
+		"long over by this clock": {func(c map[string]any) { c["exp"] = 1; c["nbf"] = 9999999999 }, Token{TokenPart{"new-access", 1800000000}, TokenPart{"new-refresh", 1900000000}, "user-1", "consent-1", nil, nil}, ""},
 
 		"another user":           {func(c map[string]any) { c["sub"] = "user-2" }, Token{}, "another user"},
 		"another scoped name":    {func(c map[string]any) { delete(c, "sub") }, Token{}, "another user"},
@@ -104,7 +104,7 @@ func TestClaims(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s := newService(t)
 			c.change(s.claims)
-			got, err := s.Refresh(background(), aContract(), oldToken(), nil)
+			got, err := s.Refresh(background(), aContract(), oldToken(), nil, nil)
 			if c.words == "" {
 				if err != nil || got != c.want {
 					t.Errorf("got %#v, %v", got, err)
@@ -118,7 +118,7 @@ func TestClaims(t *testing.T) {
 		s := newService(t)
 		old := oldToken()
 		old.UserID = ""
-		if got, err := s.Refresh(background(), aContract(), old, nil); err != nil || got.UserID != "user-1" {
+		if got, err := s.Refresh(background(), aContract(), old, nil, nil); err != nil || got.UserID != "user-1" {
 			t.Errorf("got %q, %v", got.UserID, err)
 		}
 	})
@@ -143,7 +143,7 @@ func TestForgedHeaders(t *testing.T) {
 		"kid missing":     {func(s *service) { delete(s.header, "kid") }, "does not name its key"},
 		"kid a number":    {func(s *service) { s.header["kid"] = 7 }, "does not name its key"},
 		"kid unknown":     {func(s *service) { s.header["kid"] = "k2" }, "not in digi.me's key set"},
-		"key of another":  {func(s *service) { s.key = testKey() }, "signature is wrong"},
+		"key of another":  {func(s *service) { s.key = testKey() }, "signature fits no key"},
 		"crit":            {func(s *service) { s.header["crit"] = []string{"b64"} }, "extensions"},
 		"jku a number":    {func(s *service) { s.header["jku"] = 7 }, "not a text"},
 		"jku foreign":     {func(s *service) { s.header["jku"] = "https://evil.example/v1.7/jwks/oauth" }, "evil.example"},
@@ -160,7 +160,7 @@ func TestForgedHeaders(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s := newService(t)
 			c.change(s)
-			_, err := s.Refresh(background(), aContract(), oldToken(), nil)
+			_, err := s.Refresh(background(), aContract(), oldToken(), nil, nil)
 			if e := wantError(t, err, BadAnswer, c.words); e.Lost {
 				t.Error("an answer that came is called lost")
 			}
@@ -205,7 +205,7 @@ func TestHeadersThatAreFine(t *testing.T) {
 		s := newService(t)
 		change(s)
 		for range 3 {
-			if _, err := s.Refresh(background(), aContract(), oldToken(), nil); err != nil {
+			if _, err := s.Refresh(background(), aContract(), oldToken(), nil, nil); err != nil {
 				t.Errorf("%s: %v", name, err)
 			}
 		}
@@ -259,7 +259,7 @@ func TestTokenAnswers(t *testing.T) {
 	} {
 		s := newService(t)
 		s.tokenDo = c.do
-		_, err := s.Refresh(background(), aContract(), oldToken(), nil)
+		_, err := s.Refresh(background(), aContract(), oldToken(), nil, nil)
 		if e := wantError(t, err, c.class, c.words); e.Lost != c.lost {
 			t.Errorf("%s: lost %v, want %v", name, e.Lost, c.lost)
 		}
@@ -274,13 +274,13 @@ func TestRefreshIsBounded(t *testing.T) {
 		}
 		c.transport.DialContext = hangingDial
 		began := time.Now()
-		_, err = c.Refresh(background(), aContract(), oldToken(), nil)
+		_, err = c.Refresh(background(), aContract(), oldToken(), nil, nil)
 		if e := wantError(t, err, Passing, "no answer in time"); e.Lost || time.Since(began) != callTimeout {
 			t.Errorf("after %v: %+v", time.Since(began), e)
 		}
 		ctx, cancel := context.WithTimeout(background(), time.Second)
 		defer cancel()
-		if _, err := c.Refresh(ctx, aContract(), oldToken(), nil); !errors.Is(err, context.DeadlineExceeded) {
+		if _, err := c.Refresh(ctx, aContract(), oldToken(), nil, nil); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("the caller's own end: %v", err)
 		}
 		time.Sleep(3 * callTimeout) // for the transport to give up its dials

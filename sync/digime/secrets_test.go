@@ -80,7 +80,7 @@ func TestSecretsStayHere(t *testing.T) {
 			o.Log = slog.New(slog.NewJSONHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 		})
 		token := Token{Access: TokenPart{access, 1700000000}, Refresh: TokenPart{refresh, 1700000000}}
-		_, refreshErr := client.Refresh(background(), aContract(), token, nil)
+		_, refreshErr := client.Refresh(background(), aContract(), token, nil, nil)
 		_, accountsErr := client.Accounts(background(), aContract(), access)
 		_, triggerErr := client.Trigger(background(), aContract(), access)
 		_, listErr := client.List(background(), aContract(), access, session)

@@ -143,7 +143,7 @@ func TestEveryStatusOfOtherCalls(t *testing.T) {
 	other := serve(t, func(w http.ResponseWriter, r *http.Request) { s.tokenDo.ServeHTTP(w, r) })
 	for _, kind = range []string{"application/json", "text/html"} {
 		for status = 200; status < 600; status++ {
-			_, refreshed := s.Refresh(background(), aContract(), oldToken(), nil)
+			_, refreshed := s.Refresh(background(), aContract(), oldToken(), nil, nil)
 			_, listed := other.Accounts(background(), aContract(), "token")
 			for what, err := range map[string]error{"refresh": refreshed, "keys": other.Reach(background()), "accounts": listed} {
 				e, ok := err.(*Error)

@@ -22,6 +22,20 @@ type Token struct {
 	UserID          string // the service's name for the person, "" if not given
 	ConsentID       string // "" if not given
 	Postbox         *Postbox
+	Unverified      *Unverified // what came in place of this token, nil as a rule
+}
+
+// Unverified is an answer that is kept with the token it was asked for with, until
+// it can be verified and takes that one's place. A token that holds nothing else is
+// a first consent.
+type Unverified struct {
+	Answer    Answer    `json:"answer"`
+	Came      time.Time `json:"came"`
+	Exchanged bool      `json:"exchanged,omitempty"` // it came for a code that a person brought, not for a refresh token
+	// Refuted is since when the service's key set comes, and does not verify it;
+	// zero while it could not be had.
+	Refuted time.Time `json:"refuted,omitzero"`
+	GivenUp bool      `json:"given_up,omitempty"` // that has lasted too long: the old token may be tried
 }
 
 // Postbox is what the callback of a legacy write contract says beside the code:
@@ -39,6 +53,9 @@ func (p TokenPart) String() string {
 // String shows nothing of it: its ID stands for the person.
 func (b *Postbox) String() string { return "[postbox]" }
 
+// String shows nothing of it.
+func (u *Unverified) String() string { return hiddenAnswer }
+
 // GoString never shows the value.
 func (p TokenPart) GoString() string { return p.String() }
 
@@ -52,11 +69,13 @@ func (t Token) LogValue() slog.Value {
 
 // tokenForm is the form in which the SDKs hand a token to integrators.
 type tokenForm struct {
-	Access    partForm  `json:"accessToken"`
-	Refresh   partForm  `json:"refreshToken"`
+	Access    *partForm `json:"accessToken,omitempty"`
+	Refresh   *partForm `json:"refreshToken,omitempty"`
 	User      *userForm `json:"user,omitempty"`
 	ConsentID string    `json:"consentid,omitempty"`
 	Postbox   *Postbox  `json:"postbox,omitempty"` // ours: the SDKs keep it apart
+
+	Unverified *Unverified `json:"unverified,omitempty"` // ours
 }
 
 type partForm struct {
@@ -71,14 +90,23 @@ type userForm struct {
 // MarshalJSON writes the SDKs' form. A token that lacks something is an error:
 // it must never be stored in the place of a good one.
 func (t Token) MarshalJSON() ([]byte, error) {
-	if faults := t.faults(); len(faults) > 0 {
+	if faults := t.faults(); len(faults) > 0 && !t.awaited() {
 		return nil, &TokenError{Faults: faults}
 	}
-	form := tokenForm{Access: partForm(t.Access), Refresh: partForm(t.Refresh), ConsentID: t.ConsentID, Postbox: t.Postbox}
+	form := tokenForm{ConsentID: t.ConsentID, Postbox: t.Postbox, Unverified: t.Unverified}
+	if !t.awaited() {
+		form.Access, form.Refresh = (*partForm)(&t.Access), (*partForm)(&t.Refresh)
+	}
 	if t.UserID != "" {
 		form.User = &userForm{ID: t.UserID}
 	}
 	return json.Marshal(form)
+}
+
+// awaited says whether there is nothing of the token yet but an answer that
+// waits to be verified.
+func (t Token) awaited() bool {
+	return t.Unverified != nil && t.Access == (TokenPart{}) && t.Refresh == (TokenPart{})
 }
 
 // UnmarshalJSON reads the SDKs' form, as ParseToken does.
@@ -115,10 +143,9 @@ func ParseToken(data []byte) (Token, error) {
 		return Token{}, &TokenError{Faults: []string{notAnObject(err)}}
 	}
 	var r tokenReader
-	t := Token{
-		Access:    r.part(form, "accessToken"),
-		Refresh:   r.part(form, "refreshToken"),
-		ConsentID: r.text(form, "", "consentid"),
+	t := Token{ConsentID: r.text(form, "", "consentid"), Unverified: keptAnswer(form)}
+	if t.Unverified == nil || given(form, "accessToken") != nil || given(form, "refreshToken") != nil {
+		t.Access, t.Refresh = r.part(form, "accessToken"), r.part(form, "refreshToken")
 	}
 	if user, ok := r.object(form, "user"); ok {
 		t.UserID = r.text(user, "user.", "id")
@@ -133,6 +160,15 @@ func ParseToken(data []byte) (Token, error) {
 		return Token{}, &TokenError{Faults: r.faults}
 	}
 	return t, nil
+}
+
+// keptAnswer reads the answer that is kept with a token, nil if none is.
+func keptAnswer(form map[string]json.RawMessage) *Unverified {
+	var u Unverified
+	if raw := given(form, "unverified"); raw == nil || json.Unmarshal(raw, &u) != nil || u.Answer == "" {
+		return nil
+	}
+	return &u
 }
 
 func notAnObject(err error) string {

@@ -13,7 +13,7 @@ import (
 const sdkToken = `{"accessToken":{"value":"AAA","expiry":1700000000},"refreshToken":{"value":"RRR","expiry":1800000000},"user":{"id":"U"},"consentid":"C"}`
 
 func TestTokenForm(t *testing.T) {
-	want := Token{TokenPart{"AAA", 1700000000}, TokenPart{"RRR", 1800000000}, "U", "C", nil}
+	want := Token{TokenPart{"AAA", 1700000000}, TokenPart{"RRR", 1800000000}, "U", "C", nil, nil}
 	var got Token
 	if err := json.Unmarshal([]byte(sdkToken), &got); err != nil || got != want {
 		t.Fatalf("got %#v, %v", got, err)
@@ -103,7 +103,7 @@ func TestBrokenTokenIsNotWritten(t *testing.T) {
 }
 
 func TestTokensAreNotPrinted(t *testing.T) {
-	token := Token{TokenPart{"SECRET", 1700000000}, TokenPart{"SECRET", 1700000000}, "U", "C", nil}
+	token := Token{TokenPart{"SECRET", 1700000000}, TokenPart{"SECRET", 1700000000}, "U", "C", nil, nil}
 	var log lockedBuffer
 	for _, handler := range []slog.Handler{slog.NewTextHandler(&log, nil), slog.NewJSONHandler(&log, nil)} {
 		slog.New(handler).Info("x", "token", token, "part", token.Access, "pointer", &token, "contract", aContract())

@@ -89,8 +89,8 @@ func (e *Engine) consentOnce(ctx context.Context, known map[string]*upkeep, now 
 
 func (e *Engine) lookAfter(ctx context.Context, lib Library, k *upkeep, now time.Time, reached bool) error {
 	tok, err := e.token(lib.Name)
-	if err != nil {
-		return nil // the push that needs it says so
+	if err != nil || tok.Unverified != nil {
+		return nil // the push that needs it says so, and verifyKept sees to it
 	}
 	if reached && keepAliveDue(tok, k.tried, now) {
 		k.tried = now

@@ -14,6 +14,7 @@
 //	         removes those that are solved, repeats after-actions that failed
 //	consent  one goroutine keeps idle tokens alive, and warns before one ends
 //	guard    one goroutine sees to it that the state folder's files stay in place
+//	kept     one goroutine has answers to refreshes verified that could not be at once
 //
 // A fault of one file is written down with that file, a fault of one library
 // holds that library's lane; only a fault of the store ends Run. A disk that is
@@ -157,6 +158,7 @@ type Engine struct {
 	woken      map[string]bool      // lanes with something new to push; true: forget their pause
 	unsaved    map[string]unsaved   // refreshed, but the vault could not be written yet
 	refreshed  map[string]time.Time // when each library's token was last renewed, by this process
+	kept       map[string]bool      // libraries with an answer that cannot be verified yet
 	diverted   map[string]string    // folder → where its notes go instead
 	unfinished map[string]string    // path → why its after-action waits
 	settleFrom map[string]time.Time // path → since when it is known to settle
@@ -172,7 +174,7 @@ func New(o Options) *Engine {
 		folders: map[string]*Folder{}, stamps: stampsOf(o.Folders, o.Libraries),
 		signal: make(chan struct{}, 1),
 		pause:  firstPause, asking: firstAsking, host: newHost(),
-		woken: map[string]bool{}, unsaved: map[string]unsaved{}, refreshed: map[string]time.Time{}, diverted: map[string]string{},
+		woken: map[string]bool{}, unsaved: map[string]unsaved{}, kept: map[string]bool{}, refreshed: map[string]time.Time{}, diverted: map[string]string{},
 		unfinished: map[string]string{}, hangAfter: hangAfter, silentAfter: silentAfter, leave: make(chan struct{}),
 	}
 	for i := range o.Folders {
@@ -218,6 +220,7 @@ func (e *Engine) Run(ctx context.Context) error {
 	g.Go(func() error { return e.sweep(ctx) })
 	g.Go(func() error { return e.consent(ctx) })
 	g.Go(func() error { return e.guard(ctx) })
+	g.Go(func() error { return e.verifyKept(ctx) })
 	err := g.Wait()
 	if errors.Is(err, context.Canceled) {
 		return nil
@@ -240,6 +243,8 @@ func (e *Engine) once(ctx context.Context) error {
 	now := time.Now()
 	if err := e.Store.Unfinished(func(f store.File) error { return e.examineOutdated(f, now) }); err != nil {
 		return err
+	e.findKept()
+	e.verifyAll(ctx)
 	}
 	scan := watcher.Once(ctx, e.watched(), e.known, e.Log, func(f watcher.File) error { return e.takeOnce(ctx, f) })
 	if passingDisk(scan) {

@@ -128,6 +128,10 @@ func (p *push) laneFailed(f store.File, api *digime.Error) {
 	if api.Class == digime.Malformed && p.clockHold(f, api) { // of a refresh
 		return
 	}
+	if api.Answer != "" {
+		p.holdLane(f, e.unverifiedHold(f.Library, api), now.Add(laneRetry)) // goes as soon as there is another token
+		return
+	}
 	if hold, ok := e.holdFor(p.desc.library, api); ok {
 		var until time.Time
 		if api.Class != digime.ConsentGone {

@@ -76,8 +76,10 @@ func (e *Engine) Refresh(ctx context.Context, lib Library, needed func(digime.To
 	}
 	// Saving what is already there proves that the vault can be written to
 	// before the service is told to make the old pair void.
-	if err := e.saveToken(lib.Name, old); err != nil {
-		return "", err
+	if u := old.Unverified; u == nil || u.GivenUp {
+		if err := e.saveToken(lib.Name, old); err != nil {
+			return "", err
+		}
 	}
 	stamp, err := e.Vault.Changed(lib.Name)
 	if err != nil {
@@ -86,23 +88,16 @@ func (e *Engine) Refresh(ctx context.Context, lib Library, needed func(digime.To
 	if err := failpoint.Hit("refresh.send"); err != nil {
 		return "", fmt.Errorf("save token: %w", err)
 	}
-	graced, left, done := untilLeft(ctx, refreshGrace, func() {
-		e.Log.Warn("the stop waits for the answer to a token refresh: it may be the only copy of the consent", "library", lib.Name, "at_most", refreshGrace)
-	})
-	defer done()
-	leaving := func() { _ = left() } // a refresh that comes too late has its context ended
-	fresh, err := e.Client.Refresh(graced, lib.Contract, old, leaving)
-	var api *digime.Error
-	if errors.As(err, &api) && api.Lost {
-		fresh, err = e.Client.Refresh(graced, lib.Contract, old, leaving)
-	}
+	renewed := &renewal{Engine: e, lib: lib, old: old, stamp: stamp}
+	fresh, err := renewed.run(ctx)
 	if err != nil {
-		return "", &refreshError{err: err, stamp: stamp}
+		return "", &refreshError{err: err, stamp: renewed.stamp}
 	}
 	e.Log.Info("token refreshed", "library", lib.Name, "access_expires", time.Unix(fresh.Access.Expiry, 0))
+	renewed.hold(fresh)
 	e.mu.Lock()
-	e.unsaved[lib.Name] = unsaved{fresh, stamp}
 	e.refreshed[lib.Name] = time.Now()
+	delete(e.kept, lib.Name)
 	e.mu.Unlock()
 	if err := failpoint.Hit("refresh.answered"); err != nil {
 		return "", fmt.Errorf("save token: %w", err)
@@ -152,7 +147,13 @@ func (e *Engine) token(library string) (digime.Token, error) {
 	if err != nil {
 		return digime.Token{}, fmt.Errorf("load token: %w", err)
 	}
-	return digime.ParseToken(data)
+	tok, err := digime.ParseToken(data)
+	if tok.Unverified != nil {
+		e.mu.Lock()
+		e.kept[library] = true
+		e.mu.Unlock()
+	}
+	return tok, err
 }
 
 // postbox returns where a library's postbox is: as configured, or as it came

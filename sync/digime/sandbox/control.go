@@ -16,6 +16,7 @@ import (
 //	POST   /sandbox/fail                           a Fault
 //	DELETE /sandbox/fail                           ClearFaults
 //	POST   /sandbox/skew                           {"skew":"5m"}
+//	POST   /sandbox/rotate-key                     {"lag":"4s","same_kid":false}: see RotateKey; the set shows it after lag
 //	POST   /sandbox/users                          {"contract","access":"1h","refresh":"720h","user"?}: a token
 //	POST   /sandbox/users/{user}/expire-access
 //	POST   /sandbox/users/{user}/kill-refresh
@@ -38,10 +39,11 @@ func (s *Server) controls(mux *http.ServeMux) {
 	}
 	handle("GET", "state", func(*http.Request) (any, error) { return s.state(), nil })
 	handle("GET", "deliveries", func(*http.Request) (any, error) { return append([]Delivery{}, s.Deliveries()...), nil })
-	handle("GET", "foreign-keys", func(*http.Request) (any, error) { return keySet(foreignKid, &s.keys.foreign.PublicKey), nil })
+	handle("GET", "foreign-keys", func(*http.Request) (any, error) { return keySet(foreignKid, &s.signing().foreign.PublicKey), nil })
 	handle("POST", "fail", s.controlFail)
 	handle("DELETE", "fail", func(*http.Request) (any, error) { s.ClearFaults(); return done, nil })
 	handle("POST", "skew", s.controlSkew)
+	handle("POST", "rotate-key", s.controlRotate)
 	handle("POST", "decide", s.controlDecide)
 	handle("POST", "users", s.controlUser)
 	handle("POST", "users/{user}/expire-access", s.controlExisting(s.ExpireAccess))
@@ -86,6 +88,30 @@ func (s *Server) controlSkew(r *http.Request) (any, error) {
 		return nil, badControl(err)
 	}
 	s.SetSkew(d)
+	return done, nil
+}
+
+func (s *Server) controlRotate(r *http.Request) (any, error) {
+	in := struct {
+		Lag     string `json:"lag"`
+		SameKid bool   `json:"same_kid"`
+	}{Lag: "0s"}
+	if err := readControl(r, &in); err != nil {
+		return nil, err
+	}
+	lag, err := time.ParseDuration(in.Lag)
+	if err != nil {
+		return nil, badControl(err)
+	}
+	show, err := s.RotateKey(in.SameKid)
+	if err != nil {
+		return nil, err
+	}
+	if lag <= 0 {
+		show()
+		return done, nil
+	}
+	time.AfterFunc(lag, show)
 	return done, nil
 }
 

@@ -26,12 +26,18 @@ func GenerateKey() (key *rsa.PrivateKey, privatePEM []byte, err error) {
 	return key, pem.EncodeToMemory(block), nil
 }
 
-// signingKeys are those of the service: the published one, one that a faulty answer is signed with, and the one whose
-// public half legacy callbacks hand out for encrypting to postboxes.
+// signingKeys are those of the service: the one it signs with, one that a faulty answer is signed with, and the one
+// whose public half legacy callbacks hand out for encrypting to postboxes.
 type signingKeys struct {
 	kid              string
 	service, foreign *rsa.PrivateKey
 	postbox          *rsa.PrivateKey
+}
+
+// publishedKey is what the key set shows.
+type publishedKey struct {
+	kid string
+	key *rsa.PublicKey
 }
 
 // processKeys makes the service's keys once for all sandboxes of a process: they carry no secret worth the second
@@ -45,9 +51,44 @@ var processKeys = sync.OnceValues(func() (*signingKeys, error) {
 		}
 		made[i] = key
 	}
-	sum := sha256.Sum256(made[0].N.Bytes())
-	return &signingKeys{kid: hex.EncodeToString(sum[:8]), service: made[0], foreign: made[1], postbox: made[2]}, nil
+	return &signingKeys{kid: kidOf(made[0]), service: made[0], foreign: made[1], postbox: made[2]}, nil
 })
+
+// kidOf names a key.
+func kidOf(key *rsa.PrivateKey) string {
+	sum := sha256.Sum256(key.N.Bytes())
+	return hex.EncodeToString(sum[:8])
+}
+
+// RotateKey has the service sign with a new key from now on, under a new name or the one before. The key set shows
+// it, in place of the one before, once show is called: a service whose key set is behind is what clients must stand.
+// Errors: no randomness.
+func (s *Server) RotateKey(sameKid bool) (show func(), err error) {
+	key, _, err := GenerateKey()
+	if err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	keys := *s.keys // which others of the process share
+	if keys.service = key; !sameKid {
+		keys.kid = kidOf(key)
+	}
+	s.keys = &keys
+	shown := publishedKey{keys.kid, &key.PublicKey}
+	return func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.shown = shown
+	}, nil
+}
+
+// signing returns the keys in use.
+func (s *Server) signing() *signingKeys {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.keys
+}
 
 // publicPEM is a public key in PKCS#1, the form in which the service publishes keys.
 func publicPEM(key *rsa.PublicKey) string {
@@ -63,9 +104,11 @@ type jwk struct {
 	PEM string `json:"pem"`
 }
 
-// serveKeySet answers jwks/oauth: the keys with which the service signs.
+// serveKeySet answers jwks/oauth: the key with which the service signs, as far as the set has heard of it.
 func (s *Server) serveKeySet(*call) (reply, error) {
-	return jsonReply(http.StatusOK, keySet(s.keys.kid, &s.keys.service.PublicKey)), nil
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return jsonReply(http.StatusOK, keySet(s.shown.kid, s.shown.key)), nil
 }
 
 func keySet(kid string, pub *rsa.PublicKey) map[string][]jwk {

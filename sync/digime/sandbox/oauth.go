@@ -85,17 +85,19 @@ func (s *Server) signedClaims(c *call, claims map[string]any) (string, error) {
 	return signJWT(key, header, claims)
 }
 
-// signer is the key to sign an answer with and the header that names it, unless a fault wants another.
+// signer is the key to sign an answer with and the header that names it, unless a fault wants another. The caller
+// holds s.mu.
 func (s *Server) signer(c *call) (*rsa.PrivateKey, map[string]string) {
-	header := map[string]string{"alg": "PS512", "typ": "JWT", "kid": s.keys.kid, "jku": s.BaseURL(root(c.r)) + "jwks/oauth"}
-	key := s.keys.service
+	keys := s.keys
+	header := map[string]string{"alg": "PS512", "typ": "JWT", "kid": keys.kid, "jku": s.BaseURL(root(c.r)) + "jwks/oauth"}
+	key := keys.service
 	switch {
 	case c.suffers(DoForeignKey):
-		key = s.keys.foreign
+		key = keys.foreign
 	case c.suffers(DoUnknownKid):
-		key, header["kid"] = s.keys.foreign, "unknown"
+		key, header["kid"] = keys.foreign, "unknown"
 	case c.suffers(DoForeignJKU):
-		key, header["kid"], header["jku"] = s.keys.foreign, foreignKid, c.fault.JKU
+		key, header["kid"], header["jku"] = keys.foreign, foreignKid, c.fault.JKU
 		if c.fault.JKU == "" {
 			header["jku"] = "https://keys.invalid/jwks/oauth"
 		}

@@ -99,7 +99,7 @@ func (s *Server) postboxKey(claims map[string]string) (key [32]byte, iv [16]byte
 	if err != nil {
 		return key, iv, invalid("claim symmetrical_key must be standard base64 with padding")
 	}
-	rawKey, err := rsa.DecryptOAEP(sha1.New(), rand.Reader, s.keys.postbox, sealed, nil)
+	rawKey, err := rsa.DecryptOAEP(sha1.New(), rand.Reader, s.signing().postbox, sealed, nil)
 	if err != nil || len(rawKey) != len(key) {
 		return key, iv, invalid("claim symmetrical_key must be 32 bytes encrypted with RSA-OAEP-SHA-1 to the postbox's key")
 	}

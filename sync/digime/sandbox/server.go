@@ -52,13 +52,14 @@ type Server struct {
 	rotation Rotation
 	log      *slog.Logger
 	mux      *http.ServeMux
-	keys     *signingKeys
 	bodies   *bodies
 
 	closing   chan struct{} // closed by Close: lets go of stalled requests
 	closeOnce sync.Once
 
 	mu         sync.Mutex // guards everything below
+	keys       *signingKeys
+	shown      publishedKey
 	skew       time.Duration
 	contracts  map[string]*contract
 	users      map[string]*user
@@ -96,6 +97,7 @@ func New(opt Options) (*Server, error) {
 		rotation:      opt.Rotation,
 		log:           opt.Log,
 		keys:          keys,
+		shown:         publishedKey{keys.kid, &keys.service.PublicKey},
 		bodies:        &bodies{dir: opt.Dir, memory: map[string][]byte{}},
 		closing:       make(chan struct{}),
 		contracts:     map[string]*contract{},
