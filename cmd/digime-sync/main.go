@@ -94,6 +94,8 @@ func (a *app) commands() (_ *cobra.Command, ran *bool) {
 	root.AddCommand(a.runCommand(), a.reloadCommand(), a.syncCommand(), a.pushCommand(), a.releaseCommand(), a.retryCommand(), a.forgetCommand(), a.rescanCommand(), a.pauseCommand(), a.resumeCommand(), a.statusCommand(), a.auditCommand(), a.checkCommand(),
 		a.authorizeCommand(), a.tokenCommand(), a.readCommand(), a.stateCommand(), a.serviceCommand(), a.versionCommand(), a.sandboxCommand(), a.demoCommand())
 	root.AddCommand(a.fleetCommand(), a.enrolCommand(), a.schemaCommand(), a.configureCommand(), a.purgeCommand())
+	root.AddCommand(a.installerCommands()...)
+	root.AddCommand(a.installerCommands()...)
 	root.SetFlagErrorFunc(wrongFlag)
 	inOurWords(root)
 	return root, ran
