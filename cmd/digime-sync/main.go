@@ -95,7 +95,6 @@ func (a *app) commands() (_ *cobra.Command, ran *bool) {
 		a.authorizeCommand(), a.tokenCommand(), a.readCommand(), a.stateCommand(), a.serviceCommand(), a.versionCommand(), a.sandboxCommand(), a.demoCommand())
 	root.AddCommand(a.fleetCommand(), a.enrolCommand(), a.schemaCommand(), a.configureCommand(), a.purgeCommand())
 	root.AddCommand(a.installerCommands()...)
-	root.AddCommand(a.installerCommands()...)
 	root.SetFlagErrorFunc(wrongFlag)
 	inOurWords(root)
 	return root, ran
