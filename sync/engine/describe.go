@@ -59,6 +59,9 @@ func (e *Engine) describe(folder *Folder, path, sidecarPath string, settled stor
 		}
 	}
 	lib, err := e.route(folder, path, side)
+	if err == nil {
+		err = staysWithPerson(folder, path)
+	}
 	if err != nil {
 		return description{}, err
 	}
@@ -194,18 +197,18 @@ func (e *Engine) route(folder *Folder, path string, side sidecar.Sidecar) (Libra
 			return Library{}, refused("move it and its sidecar into the folder of the person it is for",
 				"the file lies outside of every person's folder: in %s the first folder names the library", folder.Path)
 		}
-		if err := staysBelow(filepath.Join(folder.Path, name), path); err != nil {
-			return Library{}, err
-		}
 		return e.libraryNamed(folder, name)
 	default:
 		return e.libraryNamed(folder, folder.Library)
 	}
 }
 
-// staysBelow refuses a file that lies in a person's folder as a link alone, and in
-// truth in another person's.
-func staysBelow(person, path string) error {
+// staysWithPerson refuses a file that lies in a person's folder as a link alone,
+// and in truth in another person's.
+func staysWithPerson(folder *Folder, path string) error {
+	if folder.Library != BySubfolder {
+		return nil
+	}
 	if _, err := os.Readlink(path); err != nil && runtime.GOOS == "windows" {
 		return nil // folders that are links are not followed, and not all drives can tell where they lead
 	}
@@ -213,12 +216,17 @@ func staysBelow(person, path string) error {
 	if err != nil {
 		return err
 	}
-	home, err := filepath.EvalSymlinks(person)
+	rel, err := filepath.Rel(folder.Path, path)
+	if err != nil {
+		return err
+	}
+	person, _, _ := strings.Cut(filepath.ToSlash(rel), "/")
+	home, err := filepath.EvalSymlinks(filepath.Join(folder.Path, person))
 	if err != nil {
 		return err
 	}
 	if !below(real, home) {
-		return refused("put the file itself there, not a link", "it is a link that leads out of the folder %s", filepath.Base(person))
+		return refused("put the file itself there, not a link", "it is a link that leads out of the folder %s", person)
 	}
 	return nil
 }

@@ -241,10 +241,10 @@ func (e *Engine) Once(ctx context.Context) error {
 
 func (e *Engine) once(ctx context.Context) error {
 	now := time.Now()
-	if err := e.Store.Unfinished(func(f store.File) error { return e.examineOutdated(f, now) }); err != nil {
-		return err
 	e.findKept()
 	e.verifyAll(ctx)
+	if err := e.Store.Unfinished(func(f store.File) error { return e.examineOutdated(f, now) }); err != nil {
+		return err
 	}
 	scan := watcher.Once(ctx, e.watched(), e.known, e.Log, func(f watcher.File) error { return e.takeOnce(ctx, f) })
 	if passingDisk(scan) {
