@@ -89,7 +89,8 @@ func (s *Store) openAll() (err error) {
 	if err := s.refuseNewer(); err != nil {
 		return err
 	}
-	if err := errors.Join(RemoveTemps(s.dir), RemoveTemps(filepath.Join(s.dir, tokenDir)), os.RemoveAll(filepath.Join(s.dir, restoreDir))); err != nil {
+	stale := time.Now().Add(-staleTemp)
+	if err := errors.Join(RemoveTemps(s.dir, stale), RemoveTemps(filepath.Join(s.dir, tokenDir), stale), os.RemoveAll(filepath.Join(s.dir, restoreDir))); err != nil {
 		s.log.Warn("temporary files of a killed process could not be removed", "error", err)
 	}
 	s.readPauses()

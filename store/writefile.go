@@ -3,9 +3,12 @@ package store
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/digime-sync/digime-sync/store/failpoint"
@@ -14,20 +17,50 @@ import (
 // tempPattern is hidden, and what scans for files to push leaves out.
 const tempPattern = ".digime-*.tmp"
 
-// staleTemp is the age from which a temporary file is one that a killed process left.
+// staleTemp is the age from which a temporary file of the state folder is one
+// that a killed process left: another one that writes a token is not disturbed.
 const staleTemp = time.Hour
 
-// RemoveTemps removes the temporary files that killed processes left in a
-// folder, once they are an hour old. A folder that is not there is no error.
-func RemoveTemps(dir string) error {
-	left, err := filepath.Glob(filepath.Join(dir, tempPattern))
-	for _, path := range left {
-		info, statErr := os.Lstat(path)
-		if statErr == nil && time.Since(info.ModTime()) > staleTemp {
-			err = errors.Join(err, os.Remove(path))
+// RemoveTemps removes the temporary files of this program that are in a folder
+// since before a time: those that killed processes left. A folder that is not
+// there is no error.
+func RemoveTemps(dir string, before time.Time) error {
+	d, err := os.Open(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	var removed error
+	for {
+		names, err := d.Readdirnames(1024)
+		for _, name := range names {
+			if !isTemp(name) {
+				continue
+			}
+			path := filepath.Join(dir, name)
+			if info, err := os.Lstat(path); err == nil && info.Mode().IsRegular() && info.ModTime().Before(before) {
+				removed = errors.Join(removed, os.Remove(path))
+			}
+		}
+		if err == io.EOF {
+			return removed
+		}
+		if err != nil {
+			return errors.Join(removed, err)
 		}
 	}
-	return err
+}
+
+// isTemp says whether os.CreateTemp makes such names of the pattern.
+func isTemp(name string) bool {
+	begin, end, _ := strings.Cut(tempPattern, "*")
+	number, ok := strings.CutPrefix(name, begin)
+	number, ends := strings.CutSuffix(number, end)
+	_, err := strconv.ParseUint(number, 10, 64)
+	return ok && ends && err == nil
 }
 
 // CanWrite proves that a file can be made and written in a folder, by a hidden one

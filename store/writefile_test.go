@@ -80,27 +80,37 @@ func TestMove(t *testing.T) {
 }
 
 func TestRemoveTempsLeavesWhatIsInUse(t *testing.T) {
-	dir := t.TempDir()
-	old, fresh, other := filepath.Join(dir, ".digime-1.tmp"), filepath.Join(dir, ".digime-2.tmp"), filepath.Join(dir, "mine.tmp")
-	for _, path := range []string{old, fresh, other} {
-		if err := os.WriteFile(path, nil, 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	for _, path := range []string{old, other} {
-		if err := os.Chtimes(path, time.Now(), time.Now().Add(-2*staleTemp)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := RemoveTemps(dir); err != nil {
+	dir := filepath.Join(t.TempDir(), "scans [2026] *")
+	start := time.Now()
+	before, after := start.Add(-time.Minute), start.Add(time.Minute)
+	if err := os.MkdirAll(filepath.Join(dir, ".digime-5.tmp"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	for path, want := range map[string]bool{old: false, fresh: true, other: true} {
-		if _, err := os.Stat(path); (err == nil) != want {
-			t.Errorf("%s: there is %v, want %v", filepath.Base(path), err == nil, want)
+	for name, c := range map[string]struct {
+		at   time.Time
+		stay bool
+	}{
+		".digime-1.tmp": {before, false}, ".digime-4294967295.tmp": {before, false}, ".digime-2.tmp": {after, true},
+		"mine.tmp": {before, true}, ".digime-notes.tmp": {before, true}, ".digime-.tmp": {before, true}, ".digime-3.tmp.pdf": {before, true},
+		"x.digime-3.tmp": {before, true}, ".digime-5.tmp": {before, true},
+	} {
+		path := filepath.Join(dir, name)
+		if name != ".digime-5.tmp" { // a folder
+			if err := os.WriteFile(path, nil, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := os.Chtimes(path, c.at, c.at); err != nil {
+			t.Fatal(err)
+		}
+		if err := RemoveTemps(dir, start); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := os.Lstat(path); (err == nil) != c.stay {
+			t.Errorf("%s: there is %v, want %v", name, err == nil, c.stay)
 		}
 	}
-	if err := RemoveTemps(filepath.Join(dir, "absent")); err != nil {
+	if err := RemoveTemps(filepath.Join(dir, "absent"), start); err != nil {
 		t.Error(err)
 	}
 }

@@ -14,6 +14,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/digime-sync/digime-sync/store"
@@ -88,28 +89,6 @@ func (e *Engine) finish(path string) error {
 		return err
 	}
 	return e.Store.AfterDone(path)
-}
-
-// sayUnfinished logs an after-action that fails once, and once that it is done;
-// status shows it in between.
-func (e *Engine) sayUnfinished(f store.File, err error) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	_, was := e.unfinished[f.Path]
-	switch {
-	case err != nil:
-		why := "delivered, but it could not be finished: "
-		if inUse(err) {
-			why += "another program has the file, or what belongs to it, open: "
-		}
-		e.unfinished[f.Path] = why + err.Error()
-		if !was {
-			e.Log.Warn("delivered, but what comes after could not be done yet", e.file(f.Path), "after", f.After, "err", pathless(err))
-		}
-	case was:
-		delete(e.unfinished, f.Path)
-		e.Log.Info("what comes after a delivery is done now", e.file(f.Path), "after", f.After)
-	}
 }
 
 // settleDown writes the receipt and moves or deletes the file. A file or
@@ -211,7 +190,11 @@ func (e *Engine) moveTo(sub string, f store.File, suffix string, note func(targe
 		if !placeFree(f, target, side, mark, text) {
 			continue
 		}
-		if err := os.MkdirAll(filepath.Dir(target), 0o755); err != nil {
+		err := os.MkdirAll(filepath.Dir(target), 0o755)
+		if errors.Is(err, syscall.ENOTDIR) {
+			return "", fmt.Errorf("make folder %s: %w: %s", filepath.Dir(target), errFileInTheWay, firstFile(filepath.Dir(target)))
+		}
+		if err != nil {
 			return "", fmt.Errorf("make folder %s: %w", sub, err)
 		}
 		if err := e.leadsAstray(f.Folder, filepath.Dir(target)); err != nil {

@@ -243,10 +243,10 @@ func (e *Engine) lookAtShut() {
 // killed process left of its own there, each in its own time: a share that hangs
 // holds up nothing, and is not waited for when ctx ends.
 func (e *Engine) tidy(ctx context.Context, folder *Folder) {
-	done := make(chan struct{})
+	done, before := make(chan struct{}), time.Now().Add(-clockGrain)
 	go func() {
 		defer close(done)
-		e.tidyBelow(ctx, folder)
+		e.tidyBelow(ctx, folder, before)
 	}()
 	select {
 	case <-done:
@@ -254,14 +254,21 @@ func (e *Engine) tidy(ctx context.Context, folder *Folder) {
 	}
 }
 
-func (e *Engine) tidyBelow(ctx context.Context, folder *Folder) {
+// clockGrain is by how much the time of a new file may lie before its making.
+const clockGrain = 100 * time.Millisecond
+
+func (e *Engine) tidyBelow(ctx context.Context, folder *Folder, before time.Time) {
 	if keepsOut(store.CanWrite(folder.Path)) {
 		e.divert(folder.Path, true) // said before the first note that does not come
 		e.mu.Lock()
 		e.trouble.shut = append(e.trouble.shut, folder.Path)
 		e.mu.Unlock()
 	}
-	err := filepath.WalkDir(folder.Path, func(path string, d fs.DirEntry, err error) error {
+	top, err := filepath.EvalSymlinks(folder.Path)
+	if err != nil {
+		return // what is not there, the watcher says
+	}
+	err = filepath.WalkDir(top, func(path string, d fs.DirEntry, err error) error {
 		switch {
 		case ctx.Err() != nil:
 			return ctx.Err()
@@ -269,10 +276,10 @@ func (e *Engine) tidyBelow(ctx context.Context, folder *Folder) {
 			return nil // what cannot be read, the watcher says
 		}
 		own := d.Name() == sentFolder || d.Name() == failedFolder
-		if path != folder.Path && !folder.Recursive && !own {
+		if path != top && !folder.Recursive && !own {
 			return fs.SkipDir
 		}
-		if err := store.RemoveTemps(path); err != nil {
+		if err := store.RemoveTemps(path, before); err != nil {
 			e.Log.Warn("temporary files of a killed process could not be removed", "folder", folder.Path, "err", pathless(err))
 		}
 		return nil

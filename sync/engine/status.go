@@ -106,6 +106,9 @@ func (e *Engine) status(prefix string, b *brief) (Status, error) {
 		return e.cannotRead(s, fmt.Errorf("read files: %w", err))
 	}
 	s.More = b.more()
+	if len(s.Files) == 1 && s.Files[0].Path == prefix {
+		e.receiptElsewhere(&s.Files[0])
+	}
 	if len(s.Files) == 0 && prefix != "" {
 		s.unrecorded(e, prefix)
 	}

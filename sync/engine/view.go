@@ -2,6 +2,8 @@ package engine
 
 import (
 	"maps"
+	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/digime-sync/digime-sync/store"
@@ -44,9 +46,26 @@ func (v *view) of(f store.File) store.File {
 		f.Reason, f.Hint = folderAway, "bring the folder back, or what it lies on; the file is pushed then"
 	}
 	if why := v.unfinished[f.Path]; why != "" {
-		f.Reason, f.Hint = why, "let the service write to the folder; it is tried again by itself"
+		f.Reason, f.Hint, _ = strings.Cut(why, "\n")
 	}
 	return f
+}
+
+// receiptElsewhere says of a single file that its receipt could not be written
+// beside it, and where it lies.
+func (e *Engine) receiptElsewhere(f *FileStatus) {
+	if f.State != store.Delivered && f.State != store.Duplicate {
+		return
+	}
+	path := filepath.Join(e.notesFolder(f.Folder), flat(f.Folder, beside(f.Path, ReceiptSuffix)))
+	if !exists(path) {
+		return
+	}
+	words := "its receipt could not be written beside it, and lies in " + path
+	if f.Reason != "" {
+		words = f.Reason + "; " + words
+	}
+	f.Reason = words
 }
 
 // settlings are the files that still settle, as long as no record tells of them.
