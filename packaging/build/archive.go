@@ -65,13 +65,16 @@ func (b *build) archive(system, program, ending string, more []entry, write func
 	if err != nil {
 		return err
 	}
-	entries := append([]entry{
+	pages, err := b.archiveDocs(strings.HasPrefix(system, "windows_"))
+	if err != nil {
+		return err
+	}
+	entries := slices.Concat(pages, []entry{
 		{"THIRD-PARTY.txt", notices, 0o644},
 		{filepath.Base(program), program, 0o755},
 		{"config.yaml", b.source("config.yaml"), 0o644},
 		{"LICENSE", filepath.Join(b.root, "LICENSE"), 0o644},
-		{"README.md", filepath.Join(b.root, "README.md"), 0o644},
-	}, more...)
+	}, more)
 	for _, dir := range []string{"man", "completions"} {
 		found, err := os.ReadDir(filepath.Join(docs, dir))
 		if err != nil {

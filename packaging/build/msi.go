@@ -33,7 +33,7 @@ func (b *build) msi(arch, template string) error {
 	if err := b.wixl(dir, "-a", "x64", "-D", "Version="+b.version, "-D", "ProductCode="+uuidOf("product", b.version, arch), "-o", name, wxs); err != nil {
 		return err
 	}
-	statements := slices.Concat(properties(), checks(), service(), layout(b.version))
+	statements := slices.Concat(properties(), judge(), checks(), service(), layout(b.version))
 	for _, sql := range statements {
 		if err := b.msibuild(made, "-q", sql); err != nil {
 			return err

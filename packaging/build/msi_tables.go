@@ -12,7 +12,9 @@ var remembered = []string{"CONFIGURL", "CONFIGKEY", "APPID", "PROXY", "CACERT", 
 // InstallInitialize 1500, InstallServices 5800, StartServices 5900).
 const (
 	seqSave      = 30
+	seqJudge     = 45 // its answer is read by AppSearch
 	seqRestore   = 60
+	seqForget    = 105
 	seqCheck     = 110
 	seqRemoveOld = 1501
 	seqPurge     = 3400 // when nothing runs any more (DeleteServices 2000), and before RemoveFiles 3500
@@ -36,8 +38,31 @@ func properties() []string {
 				step(table, "Restore"+p, "GIVEN_"+p, seqRestore+i))
 		}
 	}
-	secure := append([]string{"WIX_DOWNGRADE_DETECTED", "WIX_UPGRADE_DETECTED", "ENROLLTOKENFILE", "PURGEDATA"}, remembered...)
+	secure := append([]string{"WIX_DOWNGRADE_DETECTED", "WIX_UPGRADE_DETECTED", "ENROLLTOKENFILE", "PURGEDATA", "REFUSED"}, remembered...)
 	return append(list, "UPDATE `Property` SET `Value` = '"+strings.Join(secure, ";")+"' WHERE `Property` = 'SecureCustomProperties'")
+}
+
+// judge has the program of this package look at the properties before anything
+// is changed, since what fails later fails where an upgrade has removed the old
+// version already. Nothing but an exit code comes back from a program, so it
+// leaves its sentence in the registry, where AppSearch finds it, and is run again
+// to take it away. The bars are since a backslash at a value's end would be read
+// as one before a quote.
+func judge() []string {
+	const (
+		fromBinary = 2
+		ignored    = 64 // its exit code
+		once       = 256
+	)
+	command := "judge"
+	for _, p := range append([]string{"ENROLLTOKENFILE"}, remembered...) {
+		command += ` "` + p + "=[" + p + `]|"`
+	}
+	list := []string{action("Judge", fromBinary+once, "Judge", command), action("ForgetRefusal", fromBinary+ignored+once, "Judge", "judge")}
+	for _, table := range []string{"InstallExecuteSequence", "InstallUISequence"} {
+		list = append(list, step(table, "Judge", "NOT REMOVE", seqJudge), step(table, "ForgetRefusal", "REFUSED", seqForget))
+	}
+	return list
 }
 
 // checks refuses wrong properties, in words, before anything is changed.
@@ -59,6 +84,7 @@ func checks() []string {
 			"CACERT=[CACERT] is no full path of a file."},
 		{"EnrolFile", `NOT REMOVE AND ENROLLTOKENFILE AND NOT (ENROLLTOKENFILE << "\\" OR ENROLLTOKENFILE >< ":\")`,
 			"ENROLLTOKENFILE=[ENROLLTOKENFILE] is no full path of a file: write C:\\FOLDER\\FILE or \\\\SERVER\\SHARE\\FILE."},
+		{"WhatWasJudged", "NOT REMOVE AND REFUSED", "[REFUSED]"},
 	} {
 		list = append(list, action("Refuse"+c.name, showError, "", c.message),
 			step("InstallExecuteSequence", "Refuse"+c.name, c.condition, seqCheck+i))

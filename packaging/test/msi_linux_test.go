@@ -65,9 +65,11 @@ func (w *windows) install(version string, properties ...string) {
 
 // log is the end of the installer's log.
 func (w *windows) log() string {
-	log := strings.ReplaceAll(w.read("msi.log"), "\x00", "")
+	log := w.wholeLog()
 	return log[max(0, len(log)-6000):]
 }
+
+func (w *windows) wholeLog() string { return strings.ReplaceAll(w.read("msi.log"), "\x00", "") }
 
 func (w *windows) stopService() {
 	w.t.Helper()
@@ -169,7 +171,7 @@ func (w *windows) refusesWhatIsWrong() {
 		"RefusePurgeData":    {"PURGEDATA=please"},
 	} {
 		_, code := w.try(append([]string{"msiexec", "/i", msi(t, third), "/qn", "/l*v", `C:\msi.log`}, properties...)...)
-		if log := w.log(); code == 0 || !strings.Contains(strings.ReplaceAll(w.read("msi.log"), "\x00", ""), action) {
+		if log := w.log(); code == 0 || !strings.Contains(w.wholeLog(), action) {
 			t.Errorf("%q: exit code %d, want a refusal by %s\n%s", properties, code, action, log)
 		}
 	}
@@ -238,9 +240,12 @@ func TestMSITables(t *testing.T) {
 		"Component":                      {"\t276\t\t"},
 		"File":                           {"\t" + first + ".0\t1033\t"},
 		"InstallExecuteSequence": {"RemoveExistingProducts\t\t1501", "MsiConfigureServices\tVersionMsi >= \"5.00\"\t5850",
+			"Judge\tNOT REMOVE\t45", "RefuseWhatWasJudged\tNOT REMOVE AND REFUSED\t117", // before InstallInitialize, 1500
 			"Configure\tNOT REMOVE\t5750", // between files and service, wherever wixl would have put it
 			"Purge\tREMOVE=\"ALL\" AND PURGEDATA=\"1\" AND NOT UPGRADINGPRODUCTCODE\t3400"},
-		"Property": {"UpgradeCode\t{5C0B7A0C-3B7E-4E58-9E52-4A3B0D1F7C61}", ";CONFIGURL;CONFIGKEY;APPID;"},
+		"InstallUISequence": {"Judge\tNOT REMOVE\t45", "ForgetRefusal\tREFUSED\t105"},
+		"RegLocator":        {"FindREFUSED\t1\tSOFTWARE\\digime-sync\tRefused\t18"},
+		"Property":          {"UpgradeCode\t{5C0B7A0C-3B7E-4E58-9E52-4A3B0D1F7C61}", ";CONFIGURL;CONFIGKEY;APPID;"},
 	} {
 		text := exported(t, filepath.Join(one, name), table)
 		for _, row := range rows {

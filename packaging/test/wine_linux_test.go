@@ -165,7 +165,13 @@ func (w *windows) write(c, text string) {
 // registry returns a value below HKLM, "" when it is not there.
 func (w *windows) registry(key, name string) string {
 	w.t.Helper()
-	said, _ := w.try("reg", "query", `HKLM\`+key, "/v", name)
+	return w.registryOf("HKLM", key, name)
+}
+
+// registryOf is registry below another root.
+func (w *windows) registryOf(root, key, name string) string {
+	w.t.Helper()
+	said, _ := w.try("reg", "query", root+`\`+key, "/v", name)
 	for line := range strings.Lines(said) {
 		if rest, ok := strings.CutPrefix(strings.TrimSpace(line), name+"    "); ok {
 			_, value, _ := strings.Cut(rest, "    ")
