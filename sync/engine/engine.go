@@ -11,7 +11,8 @@
 //	drain    one goroutine owns all lanes (the queues of the libraries) and
 //	         starts every push; a push tells it the outcome on one channel
 //	sweep    one goroutine keeps error notes true: writes those that are due,
-//	         removes those that are solved, repeats after-actions that failed
+//	         removes those that are solved, repeats after-actions that failed;
+//	         drops the records of files that have been gone for long (prune)
 //	consent  one goroutine keeps idle tokens alive, and warns before one ends
 //	guard    one goroutine sees to it that the state folder's files stay in place
 //	kept     one goroutine has answers to refreshes verified that could not be at once
