@@ -80,3 +80,20 @@ func (e *Engine) examineAnew(f store.File) error {
 	e.watcher.Again(watcher.File{Folder: f.Folder, Path: f.Path})
 	return nil
 }
+
+// holdQueued holds a file by what the configuration says, in its place in the
+// queue: with the next start, or a changed configuration, it is looked at anew.
+func (e *Engine) holdQueued(f store.File, reason, hint string) error {
+	f.State, f.Reason, f.Hint, f.UpdatedAt = store.Held, reason, hint, time.Now()
+	if err := e.Store.Defer(f, time.Now().Add(heldRetry)); err != nil {
+		return fmt.Errorf("hold file: %w", err)
+	}
+	return e.noteOf(f.Path)
+}
+
+// moveDest queues a file anew that by the configuration, as it is now, goes to
+// the same library in another way.
+func (e *Engine) moveDest(f store.File, d description) error {
+	f.Dest, f.Attempts, f.Doubts, f.Doubtful = d.dest, 0, 0, false
+	return e.enqueue(f)
+}
