@@ -17,8 +17,8 @@ func (e *diskError) Error() string   { return e.err.Error() }
 func (e *diskError) Unwrap() []error { return []error{e.err, e.kind} }
 
 // diskFull makes errors.Is(err, syscall.ENOSPC) true of every error that means
-// a full disk or a used-up quota, and leaves EIO, EROFS and EFBIG (a limit on the
-// size of files) recognisable. bbolt
+// a full disk or a used-up quota, and leaves EIO, EROFS, EFBIG (a limit on the
+// size of files), EPERM and EACCES recognisable. bbolt
 // 1.5 passes on only the text of an error when growing its file ("file resize
 // error: %s", "file sync error: %s", "mmap allocate error: %s").
 func diskFull(err error) error {
@@ -30,7 +30,7 @@ func diskFull(err error) error {
 			return &diskError{err, syscall.ENOSPC}
 		}
 	}
-	for _, kind := range []syscall.Errno{syscall.EIO, syscall.EROFS, syscall.EFBIG} {
+	for _, kind := range []syscall.Errno{syscall.EIO, syscall.EROFS, syscall.EFBIG, syscall.EPERM, syscall.EACCES} {
 		if !errors.Is(err, kind) && means(err, kind) {
 			return &diskError{err, kind}
 		}

@@ -33,7 +33,8 @@ func (e *FolderError) Error() string {
 func patience(settle time.Duration) time.Duration { return 3*settle + 10*time.Second }
 
 // Once scans every folder and calls emit with each file that settles, one at a
-// time. It waits a while for files that are changing. An error of emit ends it;
+// time. It waits a while for files that are changing, and for a folder that does
+// not answer no longer than half a minute: that is left out. An error of emit ends it;
 // else the errors are joined, each a *FolderError or a *ChangingError.
 func Once(ctx context.Context, folders []Folder, known func(File) bool, log *slog.Logger, emit func(File) error) error {
 	w := New(folders, known, log)
@@ -41,14 +42,18 @@ func Once(ctx context.Context, folders []Folder, known func(File) bool, log *slo
 	defer w.waitFor(&wg)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	results, files := make(chan error, len(w.trees)), make(chan File)
+	results, files := make(chan passed, len(w.trees)), make(chan File)
+	under := map[*tree]bool{}
 	for _, t := range w.trees {
 		t.out = files
 		t.Mode, t.settler.once = ModePoll, true
-		wg.Go(func() { results <- t.pass(ctx) })
+		under[t] = true
+		wg.Go(func() { results <- passed{t, t.pass(ctx)} })
 	}
 	var errs []error
-	for left := len(w.trees); left > 0; {
+	look := time.NewTicker(time.Second)
+	defer look.Stop()
+	for len(under) > 0 {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
@@ -56,12 +61,27 @@ func Once(ctx context.Context, folders []Folder, known func(File) bool, log *slo
 			if err := emit(f); err != nil {
 				return err
 			}
-		case err := <-results:
-			errs = append(errs, err)
-			left--
+		case r := <-results:
+			if under[r.tree] {
+				errs = append(errs, r.err)
+				delete(under, r.tree)
+			}
+		case <-look.C:
+			for t := range under {
+				if since := t.hang.since(); !since.IsZero() {
+					errs = append(errs, &FolderError{Status{Path: t.Path, State: StateHanging, Reason: HangReason(since)}})
+					delete(under, t)
+				}
+			}
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// passed is what a folder's pass ended with.
+type passed struct {
+	tree *tree
+	err  error
 }
 
 // pass runs until the folder is scanned and all of it has settled and is handed over.

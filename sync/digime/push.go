@@ -142,6 +142,11 @@ func (p *pushing) attempt(caller context.Context, expect bool) error {
 	}
 	letGo, _ := b.stop() // what broke the body off counts less than the answer
 	p.c.log.Debug("answer", "op", opPush, "size", p.upload.Size, "status", a.status, "released", letGo, "took", time.Since(began))
+	if a.status < 200 && letGo && w.left() {
+		// Nothing ends with 101 that did not ask for it, nor with less than 100: no
+		// answer to the file, which may have been taken.
+		return &Error{Op: opPush, Class: Passing, Status: a.status, Host: true, Doubt: true, what: "what came is not the end of an answer"}
+	}
 	return p.judge(a, letGo && (!a.ok() || soon(written)))
 }
 

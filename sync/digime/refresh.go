@@ -101,6 +101,8 @@ func (c *Client) tokenCall(caller context.Context, t tokenCall, claims jwt.Claim
 	switch {
 	case err != nil:
 		return unanswered(caller, ctx, t.op, sent, err)
+	case a.status < 200: // nobody has asked for 101, and less is no status
+		return &Error{Op: t.op, Class: Passing, Status: a.status, Host: true, Lost: true, what: "what came is not the end of an answer"}
 	case !a.ok() || a.html():
 		return c.refused(t.op, a, t.secrets...)
 	case a.err != nil:

@@ -112,21 +112,50 @@ func unsure(err error) bool {
 
 // Whatever the address of the API is turned to, it answers no 101.
 func TestSwitchingProtocols(t *testing.T) {
-	for _, after := range []bool{false, true} {
-		base := rawServer(t, func(conn net.Conn, req *http.Request) {
-			if after {
-				_, _ = io.Copy(io.Discard, req.Body)
+	for _, status := range []int{101, 99} {
+		for _, after := range []bool{false, true} {
+			base := rawServer(t, func(conn net.Conn, req *http.Request) {
+				if after {
+					_, _ = io.Copy(io.Discard, req.Body)
+				}
+				fmt.Fprintf(conn, "HTTP/1.1 %03d X\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n", status)
+			})
+			u := newUpload(pattern(200))
+			if !after {
+				u.Open = func() (io.ReadCloser, error) { return &slowSource{closed: make(chan struct{})}, nil }
 			}
-			fmt.Fprint(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n")
-		})
-		u := newUpload(pattern(200))
-		if !after {
-			u.Open = func() (io.ReadCloser, error) { return &slowSource{closed: make(chan struct{})}, nil }
+			c := newClient(t, Options{BaseURL: base, ApplicationID: "app"})
+			err := c.Push(background(), aContract(), "token", u.Upload)
+			if e := wantError(t, err, Passing); e.Status != status || e.Doubt != after {
+				t.Errorf("%d after the body %v: %+v", status, after, e)
+			}
+			var api *Error
+			_, err = c.Accounts(background(), aContract(), "token")
+			if !errors.As(err, &api) || api.Doubt {
+				t.Errorf("%d to another call: %v", status, err)
+			}
 		}
-		c := newClient(t, Options{BaseURL: base, ApplicationID: "app"})
-		if err := c.Push(background(), aContract(), "token", u.Upload); !is(err, Passing, 101, false) {
-			t.Errorf("after the body %v: %v", after, err)
+	}
+}
+
+// To a refresh it is an answer that is lost.
+func TestNoFinalAnswerToARefresh(t *testing.T) {
+	s := newService(t)
+	if err := s.keys1(background()); err != nil {
+		t.Fatal(err)
+	}
+	s.tokenDo = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		conn, _, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			t.Error(err)
+			return
 		}
+		fmt.Fprint(conn, "HTTP/1.1 099 X\r\n\r\n")
+		conn.Close()
+	})
+	_, err := s.Refresh(background(), aContract(), oldToken(), nil, nil)
+	if e := wantError(t, err, Passing); !e.Lost {
+		t.Errorf("%+v", e)
 	}
 }
 

@@ -99,8 +99,11 @@ func (e *Engine) sayWorks(now time.Time) {
 	}
 }
 
+// passingDisk says whether a fault of the state folder may end without a new
+// start: also that we may not write to it, which somebody has brought about and
+// puts right.
 func passingDisk(err error) bool {
-	for _, e := range []error{store.ErrUnavailable, syscall.ENOSPC, syscall.EDQUOT, syscall.EROFS, syscall.EFBIG, syscall.EIO} {
+	for _, e := range []error{store.ErrUnavailable, syscall.ENOSPC, syscall.EDQUOT, syscall.EROFS, syscall.EFBIG, syscall.EIO, fs.ErrPermission} {
 		if errors.Is(err, e) {
 			return true
 		}
@@ -176,6 +179,14 @@ func (e *Engine) guardOnce(now time.Time) error {
 	return nil
 }
 
+// lastLook has what was deleted under the service, and is still known, put back
+// before it ends: a key of the vault is known to it alone.
+func (e *Engine) lastLook() {
+	if err := e.guardOnce(time.Now()); err != nil {
+		e.Log.Error("the state folder could not be mended before the stop", "err", err)
+	}
+}
+
 // forgive passes over what the disk will mend, with a pause for all lanes.
 func (d *drainer) forgive(err error, now time.Time) error {
 	if err == nil || d.once {
@@ -220,7 +231,7 @@ func (e *Engine) cannotRead(s Status, err error) (Status, error) {
 }
 
 // keepsOut says whether by this error a folder cannot be written to at present.
-func keepsOut(err error) bool { return errors.Is(err, fs.ErrPermission) || passingDisk(err) }
+func keepsOut(err error) bool { return passingDisk(err) }
 
 // lookAtShut finds the folders that can be written to by now, also where no note
 // is due that would show it.

@@ -14,8 +14,8 @@
 //	         removes those that are solved, repeats after-actions that failed;
 //	         drops the records of files that have been gone for long (prune)
 //	consent  one goroutine keeps idle tokens alive, and warns before one ends
-//	guard    one goroutine sees to it that the state folder's files stay in place
 //	kept     one goroutine has answers to refreshes verified that could not be at once
+//	guard    one goroutine sees to it that the state folder's files stay in place
 //
 // A fault of one file is written down with that file, a fault of one library
 // holds that library's lane; only a fault of the store ends Run. A disk that is
@@ -158,10 +158,11 @@ type Engine struct {
 	running    bool                 // by Run: what the watcher says of folders means something
 	woken      map[string]bool      // lanes with something new to push; true: forget their pause
 	unsaved    map[string]unsaved   // refreshed, but the vault could not be written yet
-	refreshed  map[string]time.Time // when each library's token was last renewed, by this process
 	kept       map[string]bool      // libraries with an answer that cannot be verified yet
+	refreshed  map[string]time.Time // when each library's token was last renewed, by this process
+	hung       map[string]bool      // folders that did not answer a single pass's scan
 	diverted   map[string]string    // folder → where its notes go instead
-	unfinished map[string]string    // path → why its after-action waits
+	unfinished map[string]string    // path → why its after-action waits; on a second line what to do
 	settleFrom map[string]time.Time // path → since when it is known to settle
 	openLong   map[string]time.Time // path → since when another program has it open
 	silences   silences             // of pushes that are under way
@@ -220,9 +221,10 @@ func (e *Engine) Run(ctx context.Context) error {
 	g.Go(func() error { return e.drain(ctx, false, nil) })
 	g.Go(func() error { return e.sweep(ctx) })
 	g.Go(func() error { return e.consent(ctx) })
-	g.Go(func() error { return e.guard(ctx) })
 	g.Go(func() error { return e.verifyKept(ctx) })
+	g.Go(func() error { return e.guard(ctx) })
 	err := g.Wait()
+	e.lastLook()
 	if errors.Is(err, context.Canceled) {
 		return nil
 	}
@@ -251,6 +253,7 @@ func (e *Engine) once(ctx context.Context) error {
 	if passingDisk(scan) {
 		return scan
 	}
+	e.noteHanging(scan)
 	if err := e.drain(ctx, true, nil); err != nil {
 		return err
 	}

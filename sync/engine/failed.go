@@ -5,7 +5,9 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/http"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -186,6 +188,10 @@ func (p *push) tokenFailed(ctx context.Context, err error) {
 		f.Attempts++
 		f.Code, f.Message = api.Code, api.Message
 		p.laneFailed(f, api)
+	case errors.Is(err, fs.ErrPermission):
+		p.holdLane(f, store.Hold{Library: f.Library, Since: time.Now(), Reason: "the tokens in the state folder cannot be written, or not be read: " + err.Error(),
+			Hint: "let the service read and write " + filepath.Join(p.engine.StateDir, "tokens") + " (its owner, rights and attributes); the files go by themselves within half a minute then"},
+			time.Now().Add(shutRetry))
 	case passingDisk(err):
 		p.outcome.fault = err
 	default:

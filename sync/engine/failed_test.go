@@ -5,12 +5,15 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/digime-sync/digime-sync/store"
+	"github.com/digime-sync/digime-sync/sync/digime/sandbox"
 	"github.com/digime-sync/digime-sync/sync/digime"
 )
 
@@ -52,7 +55,7 @@ func TestFullStateFolderEndsNothing(t *testing.T) {
 		must(t, err)
 		return s.Trouble
 	}
-	for _, err := range []error{syscall.ENOSPC, syscall.EROFS, store.ErrUnavailable} {
+	for _, err := range []error{syscall.ENOSPC, syscall.EROFS, syscall.EPERM, syscall.EACCES, store.ErrUnavailable} {
 		if fault := r.engine.storeFault(fmt.Errorf("queue file: %w", err)); fault != nil {
 			t.Errorf("%v ends the engine", err)
 		}
@@ -66,5 +69,58 @@ func TestFullStateFolderEndsNothing(t *testing.T) {
 	}
 	if fault := r.engine.storeFault(store.ErrClosed); fault == nil {
 		t.Error("a store that is gone does not end the engine")
+	}
+}
+
+// Tokens that cannot be written are the state folder's matter, not the person's,
+// and looked at again soon.
+func TestTokensThatCannotBeWritten(t *testing.T) {
+	r := newRig(t, nil, "alice")
+	path := r.drop("alice", "one.txt", "one")
+	r.api.Fail(sandbox.Fault{Kind: sandbox.ReqPush, Do: sandbox.DoRefuse, Status: 500})
+	r.once()
+	f, ok, err := r.store.Get(path)
+	if err != nil || !ok {
+		t.Fatalf("%v, %v", ok, err)
+	}
+	p := &push{engine: r.engine, folder: r.engine.folders[f.Folder], file: f, desc: description{library: r.libs["alice"]}}
+	p.tokenFailed(t.Context(), fmt.Errorf("save token: %w", &os.PathError{Op: "open", Path: "tokens", Err: syscall.EPERM}))
+	hold := p.outcome.hold
+	if hold == nil || !strings.Contains(hold.Reason, "cannot be written") || strings.Contains(hold.Hint, "authorize") || !strings.Contains(hold.Hint, "tokens") {
+		t.Fatalf("%+v", hold)
+	}
+	if wait := time.Until(hold.Until); wait > 30*time.Second {
+		t.Errorf("tried again after %v", wait)
+	}
+}
+
+// What was deleted under the service is put back when it stops, too.
+func TestStopPutsBackWhatWasDeleted(t *testing.T) {
+	r := newRig(t, nil, "alice")
+	var files []string
+	for _, pattern := range []string{"vault.key*", "tokens/*.token.1"} {
+		found, err := filepath.Glob(filepath.Join(r.dir, "state", pattern))
+		must(t, err)
+		files = append(files, found...)
+	}
+	if len(files) != 3 {
+		t.Fatalf("%q", files)
+	}
+	r.start()
+	r.untilState(r.drop("alice", "one.txt", "one"), store.Delivered)
+	for _, f := range files {
+		must(t, os.Remove(f))
+	}
+	r.stop()
+	for _, f := range files {
+		if !exist(f) {
+			t.Errorf("%s is gone", f)
+		}
+	}
+	r.restart()
+	two := r.drop("alice", "two.txt", "two")
+	r.once()
+	if f := r.state(two); f.State != store.Delivered {
+		t.Errorf("%+v", f)
 	}
 }

@@ -105,7 +105,7 @@ type call struct {
 func patiently[T any](e *Engine, folder, path string, do func(beat func()) (T, error)) (T, error) {
 	var none T
 	h := hangingOf(folder)
-	if h.closed(path) || e.watcher.Hangs(folder) {
+	if h.closed(path) || e.watcher.Hangs(folder) || e.hangsNow(folder) {
 		return none, errHangs
 	}
 	c, done := &call{path: path, began: time.Now()}, make(chan answer[T], 1)
@@ -138,6 +138,30 @@ func patiently[T any](e *Engine, folder, path string, do func(beat func()) (T, e
 			return a.value, a.err
 		}
 	}
+}
+
+// noteHanging remembers which folders did not answer the scan of a single pass:
+// nothing else in it waits for them.
+func (e *Engine) noteHanging(scan error) {
+	var all []error
+	if joined, ok := scan.(interface{ Unwrap() []error }); ok {
+		all = joined.Unwrap()
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.hung = map[string]bool{}
+	for _, err := range all {
+		var folder *watcher.FolderError
+		if errors.As(err, &folder) && folder.Status.State == watcher.StateHanging {
+			e.hung[folder.Status.Path] = true
+		}
+	}
+}
+
+func (e *Engine) hangsNow(folder string) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.hung[folder]
 }
 
 // try is patiently for what has no result but its error.

@@ -1,6 +1,8 @@
 package engine
 
 import (
+	"context"
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -134,4 +136,24 @@ func TestHangingShareHoldsUpNobody(t *testing.T) {
 		r.untilState(path, store.Delivered)
 	}
 	r.until("nothing hangs any more", func() bool { return r.engine.folderStatus()[0].State == watcher.StateOK })
+}
+
+// A single pass says which folder does not answer, and pushes the others' files.
+func TestSinglePassLeavesAHangingShareOut(t *testing.T) {
+	long(t)
+	r := newRig(t, nil, "alice", "bob")
+	s := mountShare(t, filepath.Join(r.dir, "alice"))
+	r.restart()
+	other := r.drop("bob", "one.txt", "bob's")
+	s.hang()
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	err := r.engine.Once(ctx)
+	var folder *watcher.FolderError
+	if !errors.As(err, &folder) || folder.Status.Path != s.path || folder.Status.State != watcher.StateHanging {
+		t.Errorf("%v", err)
+	}
+	if f := r.state(other); f.State != store.Delivered {
+		t.Errorf("%+v", f)
+	}
 }

@@ -23,6 +23,7 @@ const (
 	heldRetry    = time.Hour        // for a file held because the service calls it malformed
 	fileRetry    = 5 * time.Minute  // for a file held because of its account at a provider
 	laneRetry    = 2 * time.Minute  // for a lane held for a reason that may be mended at the service
+	shutRetry    = 15 * time.Second // for a lane whose token cannot be written or read
 	pendingRetry = 15 * time.Minute // for a postbox that calls all pending: each try costs a refresh
 )
 
