@@ -212,6 +212,7 @@ func (t *tree) snapshot() Status {
 	s.Settling = t.settler.pending
 	if s.State == StateOK {
 		s.Reason = strings.Trim(t.polled+"; "+t.partial, "; ")
+		s.Shut = t.partial != ""
 	}
 	t.mu.Unlock()
 	if since := t.hang.since(); !since.IsZero() {

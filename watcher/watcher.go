@@ -91,6 +91,7 @@ type Status struct {
 	Settling int  // files that are not yet handed over
 	Ignored  int  // files the exclusions left out in the last scan
 	Mounted  bool // something is mounted there, or was when it was last found
+	Shut     bool // it is ok, but not all that is in it can be looked at, as Reason says
 }
 
 // The states of a folder.

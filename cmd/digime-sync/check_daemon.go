@@ -44,6 +44,9 @@ func compareViews(f finding, view engine.FolderStatus) finding {
 		f.Message = "the running service finds it " + view.State + ": " + view.Reason + "; here: " + f.Message
 	case view.State == watcher.StateOK && f.State == checkFail:
 		f.Message += "; the running service finds it " + view.State
+	case view.Shut && f.State == checkOK:
+		f.State, f.Hint = checkWarn, "let the user the service runs as read and enter all of its folders"
+		f.Message += "; the running service finds: " + view.Reason
 	case view.Notes != "" && f.State == checkOK:
 		f.State, f.Hint = checkWarn, "let the user the service runs as write to it"
 		f.Message += "; the running service cannot write to it, and its notes lie in " + view.Notes

@@ -41,6 +41,7 @@ func TestDaemonsView(t *testing.T) {
 		{"not a folder", checkOK, "", finding{Check: "state", Subject: "/in", State: checkOK}, engine.FolderStatus{Path: "/in", State: "missing"}},
 		{"it cannot read", checkFail, "the running service finds it unreadable: may not; here: it can be read", ok, engine.FolderStatus{Path: "/in", State: "unreadable", Reason: "may not"}},
 		{"it cannot write", checkWarn, "it can be read; the running service cannot write to it, and its notes lie in /notes", ok, engine.FolderStatus{Path: "/in", State: "ok", Notes: "/notes"}},
+		{"it cannot read all", checkWarn, "it can be read; the running service finds: 1 of its subfolders", ok, engine.FolderStatus{Path: "/in", State: "ok", Shut: true, Reason: "1 of its subfolders"}},
 		{"it can", checkFail, "no; the running service finds it ok", finding{Check: "folder", Subject: "/in", State: checkFail, Message: "no"}, engine.FolderStatus{Path: "/in", State: "ok"}},
 	} {
 		view = tt.view

@@ -13,8 +13,8 @@ import (
 	"time"
 
 	"github.com/digime-sync/digime-sync/store"
-	"github.com/digime-sync/digime-sync/sync/digime/sandbox"
 	"github.com/digime-sync/digime-sync/sync/digime"
+	"github.com/digime-sync/digime-sync/sync/digime/sandbox"
 )
 
 // A hint names the setting that is wrong, and no other.

@@ -233,9 +233,6 @@ func TokenStatus(v *store.Vault, library string) LibraryStatus {
 		l.State, l.Reason, l.Hint = "damaged", tokenFault(err), tokenHint(err, library)
 		return l
 	}
-	l.AccessExpires, l.RefreshExpires = expiry(tok.Access), expiry(tok.Refresh)
-	if now := time.Now(); now.Before(*l.RefreshExpires) && warningDue(tok, now) > 0 {
-		l.Reason = "the consent ends on " + l.RefreshExpires.Local().Format("2006-01-02 15:04")
 	if u := tok.Unverified; u != nil {
 		l.State, l.Reason, l.Hint = "held", unverifiedReason(u), unverifiedHint(u, library)
 		if tok.Refresh.Value != "" {
@@ -243,6 +240,9 @@ func TokenStatus(v *store.Vault, library string) LibraryStatus {
 		}
 		return l
 	}
+	l.AccessExpires, l.RefreshExpires = expiry(tok.Access), expiry(tok.Refresh)
+	if now := time.Now(); now.Before(*l.RefreshExpires) && warningDue(tok, now) > 0 {
+		l.Reason = "the consent ends on " + l.RefreshExpires.Local().Format("2006-01-02 15:04")
 		l.Hint = ConsentHint(library)
 	}
 	if time.Now().After(*l.RefreshExpires) {
