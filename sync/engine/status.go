@@ -82,6 +82,7 @@ type FolderStatus struct {
 	Settling int        `json:"settling"`
 	Ignored  int        `json:"ignored"`
 	Notes    string     `json:"notes,omitempty"` // where notes go when not beside the files
+	Shut     bool       `json:"shut,omitempty"`  // not all that is in it can be read, as the reason says
 }
 
 // clockTolerance is how far this machine's clock may be off before it is said.
@@ -296,7 +297,7 @@ func (e *Engine) folderStatus() []FolderStatus {
 	list := []FolderStatus{}
 	for _, s := range all {
 		list = append(list, FolderStatus{Path: s.Path, State: s.State, Watch: s.Watch, Reason: s.Reason, LastScan: when(s.LastScan),
-			Settling: s.Settling, Ignored: s.Ignored, Notes: e.diverted[s.Path]})
+			Settling: s.Settling, Ignored: s.Ignored, Notes: e.diverted[s.Path], Shut: s.Shut})
 	}
 	return list
 }
