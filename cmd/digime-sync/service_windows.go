@@ -59,7 +59,7 @@ func mayUninstall() error {
 // is taken back when something fails.
 func installService(ctx context.Context, exe, config string) (outcome string, err error) {
 	if version := rememberedSeeds()["Version"]; version != "" {
-		return "", failure(exitError, "digime-sync service start; to set it up anew: msiexec /i digime-sync_"+version+"_windows_"+runtime.GOARCH+".msi",
+		return "", failure(exitError, "digime-sync service start; to repair it: msiexec /fa digime-sync_"+version+"_windows_"+runtime.GOARCH+".msi",
 			"the Windows package (MSI) of version %s has installed the service already", version)
 	}
 	m, err := mgr.Connect()
