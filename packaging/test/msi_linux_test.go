@@ -206,11 +206,16 @@ func (w *windows) removes() {
 // and all of others.
 func TestMSIEnrolsAndPurges(t *testing.T) {
 	w := startWine(t, releases)
-	// What only configure can tell is wrong ends the installation too.
-	if w.msiexec("/i", msi(t, first), "CONFIGURL=https://fleet.example/", "CONFIGKEY=short") == 0 {
-		t.Error("installed with a key that is none")
+	w.write(winData, "a file in the way")
+	same(t, "exit code with a file in the way", w.msiexec("/i", msi(t, first)), rcFatal)
+	if !strings.Contains(w.wholeLog(), "is no folder of its own") {
+		t.Errorf("the log does not say why:\n%s", w.log())
 	}
 	same(t, "the service after that", w.serviceState(), "")
+	same(t, "the program is there", w.exists(winProgram), false)
+	if err := os.Remove(w.path(winData)); err != nil {
+		t.Fatal(err)
+	}
 	w.write("enrol.json", `{"alice": {}}`)
 	w.write("drop/alice/scan.txt", "a file")
 	w.install(first, "STARTSERVICE=0", `ENROLLTOKENFILE=C:\enrol.json`)
