@@ -288,8 +288,9 @@ func (c *consent) refused(err error) error {
 
 var errOtherPerson = errors.New("another person answered than this library's")
 
-// verifyFor is how long an answer that cannot be verified yet is waited for here.
-const verifyFor = 2 * time.Minute
+// verifyFor is how long an answer that cannot be verified yet is waited for here;
+// tests wait less.
+var verifyFor = 2 * time.Minute
 
 // take trades the code for the token and saves it. An interrupt comes too late
 // by now: it would lose the consent. A code that the network kept from the

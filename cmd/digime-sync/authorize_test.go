@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/digime-sync/digime-sync/sync/digime"
 	"github.com/digime-sync/digime-sync/sync/digime/sandbox"
@@ -225,6 +226,9 @@ func TestAuthorizeRedirectElsewhere(t *testing.T) {
 }
 
 func TestAuthorizeFaults(t *testing.T) {
+	was := verifyFor
+	verifyFor = time.Second
+	t.Cleanup(func() { verifyFor = was })
 	for name, test := range map[string]struct {
 		fault sandbox.Fault
 		code  int
@@ -232,7 +236,7 @@ func TestAuthorizeFaults(t *testing.T) {
 	}{
 		"away for a moment":   {sandbox.Fault{Kind: sandbox.ReqExchange, Do: sandbox.DoRefuse}, exitDone, "saved"},
 		"away":                {sandbox.Fault{Kind: sandbox.ReqExchange, Do: sandbox.DoRefuse, Count: -1}, exitError, "hint: ask again: digime-sync authorize alice"},
-		"forged":              {sandbox.Fault{Kind: sandbox.ReqExchange, Do: sandbox.DoForeignKey}, exitError, "signature is wrong"},
+		"forged":              {sandbox.Fault{Kind: sandbox.ReqExchange, Do: sandbox.DoForeignKey}, exitHeld, "digi.me's answer is kept, and cannot be verified yet"},
 		"foreign key set":     {sandbox.Fault{Kind: sandbox.ReqExchange, Do: sandbox.DoForeignJKU}, exitError, "cannot be believed"},
 		"the answer was lost": {sandbox.Fault{Kind: sandbox.ReqExchange, Do: sandbox.DoLose}, exitError, "is lost"},
 		"not asked":           {sandbox.Fault{Kind: sandbox.ReqReference, Do: sandbox.DoRefuse, Count: -1}, exitError, "ask for consent: "},
@@ -250,7 +254,12 @@ func TestAuthorizeFaults(t *testing.T) {
 				}
 			}
 			y.ends(t, test.code, test.words)
-			if kept := c.token(t, "alice") == before; kept != (test.code != exitDone) {
+			after := c.token(t, "alice")
+			if waits := after.Unverified != nil; waits != (test.code == exitHeld) {
+				t.Errorf("an answer waits to be verified: %v", waits)
+			}
+			after.Unverified = nil
+			if kept := after == before; kept != (test.code != exitDone) {
 				t.Errorf("the old token was kept: %v", kept)
 			}
 		})
