@@ -64,17 +64,18 @@ func isTemp(name string) bool {
 }
 
 // CanWrite proves that a file can be made and written in a folder, by a hidden one
-// that is removed at once. Errors are the file system's.
+// that is removed at once. Errors are the file system's; a full disk's wraps
+// syscall.ENOSPC.
 func CanWrite(dir string) error {
 	f, err := os.CreateTemp(dir, tempPattern)
 	if err != nil {
-		return err
+		return diskFull(err)
 	}
 	_, err = f.Write(make([]byte, 1<<10)) // an empty file fits on a full disk
 	if err == nil {
 		err = f.Sync()
 	}
-	return errors.Join(err, f.Close(), os.Remove(f.Name()))
+	return errors.Join(diskFull(err), f.Close(), os.Remove(f.Name()))
 }
 
 // WriteFile replaces a file durably: readers see the old content or the new,
