@@ -262,15 +262,15 @@ func shutdown(t *testing.T, dir string) {
 }
 
 // Temporary files that a killed process left in watched folders are removed at
-// the next start, in folders below and in Sent and Failed too; a young one is
-// another process's that is at work.
+// the next start, in folders below and in Sent and Failed too; one that came since
+// is of a process that is at work.
 func TestTidyAtStart(t *testing.T) {
 	r := newRig(t, func(f *Folder) { f.Recursive = filepath.Base(f.Path) == "deep" }, "deep", "flat")
 	temp := func(dir string, age time.Duration) string {
 		t.Helper()
 		dir = filepath.Join(r.dir, dir)
 		must(t, os.MkdirAll(dir, 0o755))
-		path := filepath.Join(dir, ".digime-"+fmt.Sprint(age)+".tmp")
+		path := filepath.Join(dir, fmt.Sprintf(".digime-%d.tmp", age.Abs()))
 		must(t, os.WriteFile(path, []byte("half"), 0o600))
 		must(t, os.Chtimes(path, time.Now().Add(-age), time.Now().Add(-age)))
 		return path
@@ -279,7 +279,7 @@ func TestTidyAtStart(t *testing.T) {
 	for _, dir := range []string{"deep", "deep/a/b", "deep/Sent", "flat", "flat/Sent", "flat/Failed"} {
 		old = append(old, temp(dir, 2*time.Hour))
 	}
-	young, notOurs := temp("deep/a", time.Minute), temp("flat/below", 2*time.Hour)
+	young, notOurs := temp("deep/a", -time.Minute), temp("flat/below", 2*time.Hour)
 	r.start()
 	for _, path := range old {
 		r.until(path+" is removed", func() bool { return !exist(path) })
