@@ -198,7 +198,7 @@ func folderLayers(kind layerKind, dir string) []*layer {
 		if ext == ".yml" {
 			l.root = emptyRoot()
 			l.faults = []ConfigFault{{Text: "the name ends in .yml, and only .yaml is read", Hint: "rename it"}}
-		} else if l.data, err = os.ReadFile(l.file); err != nil {
+		} else if l.data, err = readRegular(l.file, 0, maxLocalFile); err != nil {
 			l.root, l.faults = emptyRoot(), []ConfigFault{unreadable(err)}
 		}
 		if l.data == nil && l.root == nil {

@@ -156,7 +156,7 @@ func (e *enrolment) tidy(path string, size int, rest map[string]any) error {
 		}
 		return store.WriteFile(path, append(data, '\n'), 0o600)
 	}
-	f, err := os.OpenFile(path, os.O_WRONLY, 0)
+	f, err := os.OpenFile(path, os.O_WRONLY|openAtOnce|noLink, 0)
 	if err != nil {
 		return fmt.Errorf("all tokens are imported, but the file cannot be overwritten: remove it: %w", err)
 	}
@@ -188,7 +188,7 @@ func readEnrolment(path string) (data []byte, warning string, err error) {
 	case runtime.GOOS != "windows" && info.Mode().Perm()&0o044 != 0:
 		warning = fmt.Sprintf("others could read %s (mode %04o): whoever did can push to these libraries; bring such files with mode 0600", path, info.Mode().Perm())
 	}
-	data, err = os.ReadFile(path)
+	data, err = readRegular(path, noLink, mostEnrolment)
 	return data, warning, err
 }
 

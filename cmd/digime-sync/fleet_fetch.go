@@ -37,7 +37,9 @@ func fetchFleet(ctx context.Context, cfg *Config, configPath string) (fetched, e
 	}
 	defer unlock()
 	result, err := lookAtFleet(ctx, cfg, configPath)
-	keepOutcome(cfg.StateDir, err)
+	if ctx.Err() == nil { // else it tells of us, not of the fleet
+		keepOutcome(cfg.StateDir, err)
+	}
 	return result, err
 }
 

@@ -22,6 +22,9 @@ import (
 // fleetPatience bounds how long one file may take, from a server or a share.
 const fleetPatience = 30 * time.Second
 
+// mostRedirects is how often a server may send us on.
+const mostRedirects = 5
+
 // errUnchanged means that a server still has what its ETag was of.
 var errUnchanged = errors.New("unchanged")
 
@@ -65,8 +68,11 @@ func fleetClient(cfg *Config) (*http.Client, error) {
 	t.MaxResponseHeaderBytes = 64 << 10
 	t.DisableKeepAlives = true // the next look is a quarter of an hour away
 	return &http.Client{Transport: t, Timeout: fleetPatience, CheckRedirect: func(r *http.Request, via []*http.Request) error {
-		if !safe(r.URL) || len(via) > 5 {
+		switch {
+		case !safe(r.URL):
 			return errors.New("the server sends us on to a place that is not https")
+		case len(via) > mostRedirects:
+			return fmt.Errorf("the server sends us on again and again (%d times)", len(via))
 		}
 		return nil
 	}}, nil
@@ -126,11 +132,15 @@ func answered(name string, resp *http.Response) error {
 	return &fleetError{fleetUnreachable, name, "the server answers " + resp.Status, "look at the server"}
 }
 
+const brokenOffHint = "it is tried again by itself; if it stays so, look at the network, and at where the file lies"
+
 func limited(name string, r io.Reader, limit int64) ([]byte, error) {
 	data, err := io.ReadAll(io.LimitReader(r, limit+1))
 	switch {
+	case errors.Is(err, io.ErrUnexpectedEOF): // whose text tells nobody more
+		return nil, &fleetError{fleetUnreachable, name, fmt.Sprintf("it broke off after %d bytes", len(data)), brokenOffHint}
 	case err != nil:
-		return nil, &fleetError{fleetUnreachable, name, "it broke off after " + fmt.Sprint(len(data)) + " bytes: " + cause(err), "nothing: it is tried again"}
+		return nil, &fleetError{fleetUnreachable, name, fmt.Sprintf("it broke off after %d bytes: %s", len(data), cause(err)), brokenOffHint}
 	case int64(len(data)) > limit:
 		return nil, &fleetError{fleetTooLarge, name, fmt.Sprintf("it has more than %d bytes", limit), "split it, or look what it is"}
 	}
@@ -145,15 +155,19 @@ func isPage(contentType string, data []byte) bool {
 // shareSource reads from a folder.
 func shareSource(dir string) fleetSource {
 	return func(ctx context.Context, name string, limit int64, _ string) ([]byte, string, error) {
-		var data []byte
-		err := onShare(ctx, dir, func() (err error) {
-			data, err = readShare(dir, name, limit)
+		read := make(chan []byte, 1)
+		err := onShare(ctx, dir, func() error {
+			data, err := readShare(dir, name, limit)
+			read <- data
 			return err
 		})
-		if errors.Is(err, errShareHangs) {
+		switch {
+		case errors.Is(err, errShareHangs):
 			return nil, "", &fleetError{fleetUnreachable, name, err.Error(), "look at the share and its server"}
+		case err != nil:
+			return nil, "", err
 		}
-		return data, "", err
+		return <-read, "", nil
 	}
 }
 
@@ -164,7 +178,7 @@ var hangingShares sync.Map
 
 // onShare does something in a folder that may be a share. One that hangs holds
 // up what is done there alone, and is not asked again before it has answered.
-// After errShareHangs, do may still be running.
+// After errShareHangs or the error of ctx, do may still be running.
 func onShare(ctx context.Context, dir string, do func() error) error {
 	if _, hangs := hangingShares.LoadOrStore(dir, true); hangs {
 		return errShareHangs
@@ -175,12 +189,14 @@ func onShare(ctx context.Context, dir string, do func() error) error {
 		hangingShares.Delete(dir)
 		done <- err
 	}()
-	ctx, cancel := context.WithTimeout(ctx, fleetPatience)
-	defer cancel()
+	patience := time.NewTimer(fleetPatience)
+	defer patience.Stop()
 	select {
 	case err := <-done:
 		return err
 	case <-ctx.Done():
+		return ctx.Err()
+	case <-patience.C:
 		return errShareHangs
 	}
 }
@@ -189,18 +205,17 @@ func readShare(dir, name string, limit int64) ([]byte, error) {
 	if _, err := os.Stat(dir); err != nil { // a share that is away is not one without this file
 		return nil, &fleetError{fleetUnreachable, name, dir + ": " + unreadable(err).Text, "bring the share back, or correct config_url"}
 	}
-	f, err := os.Open(filepath.Join(dir, name))
-	if errors.Is(err, fs.ErrNotExist) {
+	f, err := openRegular(filepath.Join(dir, name), 0)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
 		return nil, err
-	}
-	if err != nil {
+	case errors.Is(err, errNotRegular):
+		return nil, &fleetError{fleetNotAFile, name, "it is not a file", "put the file there"}
+	case err != nil:
 		fault := unreadable(err)
 		return nil, &fleetError{fleetUnreachable, name, fault.Text, cmp.Or(fault.Hint, "look at the share")}
 	}
 	defer f.Close()
-	if info, err := f.Stat(); err == nil && !info.Mode().IsRegular() {
-		return nil, &fleetError{fleetNotAFile, name, "it is not a file", "put the file there"}
-	}
 	return limited(name, f, limit)
 }
 

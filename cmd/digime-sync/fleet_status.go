@@ -85,6 +85,10 @@ func (a *app) fleetStatus(place string, asJSON bool) error {
 	return nil
 }
 
+// errReportsUnread ends a look that somebody has broken off: half of the machines
+// must not look like all of them.
+var errReportsUnread = errors.New("read reports: interrupted")
+
 // readReports reads every report there is. A bad one is a machine in trouble,
 // and no reason not to show the others.
 func (a *app) readReports(ctx context.Context, place string) ([]machine, error) {
@@ -96,6 +100,9 @@ func (a *app) readReports(ctx context.Context, place string) ([]machine, error) 
 	var list []machine
 	for _, name := range names {
 		data, err := read(name)
+		if ctx.Err() != nil {
+			return nil, errReportsUnread
+		}
 		list = append(list, judge(name, data, err, now))
 	}
 	return list, nil
@@ -104,20 +111,7 @@ func (a *app) readReports(ctx context.Context, place string) ([]machine, error) 
 // reportsAt lists the reports in a folder, or those that a server's index names.
 func (a *app) reportsAt(ctx context.Context, place string) (read func(string) ([]byte, error), names []string, err error) {
 	if !isURL(place) {
-		dir := strings.TrimPrefix(place, "file://")
-		entries, err := os.ReadDir(dir)
-		if err != nil {
-			if errors.Is(err, fs.ErrNotExist) {
-				err = fmt.Errorf("there is no folder %s", plain(dir))
-			}
-			return nil, nil, failure(exitError, "name the folder that report_to names", "read reports: %w", err)
-		}
-		for _, e := range entries {
-			if strings.HasSuffix(e.Name(), ".json") && !strings.HasPrefix(e.Name(), ".") && e.Name() != "index.json" {
-				names = append(names, e.Name())
-			}
-		}
-		return func(name string) ([]byte, error) { return readShare(dir, name, maxReport) }, names, nil
+		return reportsOnShare(ctx, strings.TrimPrefix(place, "file://"))
 	}
 	cfg, err := loadLocal(a.config())
 	if err != nil {
@@ -144,6 +138,35 @@ func (a *app) reportsAt(ctx context.Context, place string) (read func(string) ([
 		data, _, err := source(ctx, name, maxReport, "")
 		return data, err
 	}, names[:min(len(names), maxReports)], nil
+}
+
+// reportsOnShare lists the reports in a folder.
+func reportsOnShare(ctx context.Context, dir string) (read func(string) ([]byte, error), names []string, err error) {
+	listed := make(chan []os.DirEntry, 1)
+	err = onShare(ctx, dir, func() error {
+		entries, err := os.ReadDir(dir)
+		listed <- entries
+		return err
+	})
+	switch {
+	case ctx.Err() != nil:
+		return nil, nil, errReportsUnread
+	case errors.Is(err, fs.ErrNotExist):
+		err = fmt.Errorf("there is no folder %s", plain(dir))
+		fallthrough
+	case err != nil:
+		return nil, nil, failure(exitError, "name the folder that report_to names", "read reports: %w", err)
+	}
+	for _, e := range <-listed {
+		if strings.HasSuffix(e.Name(), ".json") && !strings.HasPrefix(e.Name(), ".") && e.Name() != "index.json" {
+			names = append(names, e.Name())
+		}
+	}
+	source := shareSource(dir)
+	return func(name string) ([]byte, error) {
+		data, _, err := source(ctx, name, maxReport, "")
+		return data, err
+	}, names, nil
 }
 
 // judge says how a machine stands by its report.

@@ -136,7 +136,7 @@ func TestFleetServerIsBad(t *testing.T) {
 		{"broken off", func(out http.ResponseWriter, _ *http.Request) {
 			out.Header().Set("Content-Length", "1000")
 			_, _ = io.WriteString(out, "serial: 2\n")
-		}, "common.yaml: it broke off after 10 bytes: unexpected EOF"},
+		}, "common.yaml: it broke off after 10 bytes; it is tried again by itself"},
 		{"forbidden", status(403), "common.yaml: the server refuses it: 403 Forbidden"},
 		{"gone", status(404), "common.yaml: it is gone, and was there with serial 1"},
 		{"server error", status(503), "common.yaml: the server answers 503 Service Unavailable"},
@@ -147,7 +147,7 @@ func TestFleetServerIsBad(t *testing.T) {
 		},
 			"common.yaml: it cannot be reached: the server sends us on to a place that is not https"},
 		{"round and round", func(out http.ResponseWriter, r *http.Request) { http.Redirect(out, r, r.URL.Path, http.StatusFound) },
-			"common.yaml: it cannot be reached: the server sends us on"},
+			"common.yaml: it cannot be reached: the server sends us on again and again"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			w.t = t

@@ -46,10 +46,11 @@ func untrusted(path string) string {
 		return unreadable(err).Text
 	}
 	if !info.Mode().IsRegular() && !info.IsDir() {
-		return "a policy must be a file of its own, not a link"
+		return "a policy must be a file of its own, no link and no pipe"
 	}
 	if s, ok := info.Sys().(*syscall.Stat_t); ok && s.Uid != policyOwner {
-		return fmt.Sprintf("the policy is not believed: its owner is user %d, not root", s.Uid)
+		// Not who: to a service with users of its own, others have no number.
+		return "the policy is not believed: it belongs to another user than root"
 	}
 	if info.Mode().Perm()&0o022 != 0 {
 		return fmt.Sprintf("the policy is not believed: others than root can write it (mode %04o)", info.Mode().Perm())
@@ -66,7 +67,7 @@ func policyClosed() error {
 	_, err := os.ReadDir(policyDir)
 	files, _ := filepath.Glob(filepath.Join(policyDir, "*.yaml")) // the pattern is a good one
 	for _, path := range files {
-		f, openErr := os.Open(path)
+		f, openErr := openRegular(path, 0)
 		if openErr == nil {
 			openErr = f.Close()
 		}

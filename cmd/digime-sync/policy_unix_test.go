@@ -62,12 +62,12 @@ func TestPolicyIsNotBelieved(t *testing.T) {
 	}{
 		{"writable by others", func(_, file string) { must(t, os.Chmod(file, 0o646)) }, "/10.yaml: the policy is not believed: others than root can write it (mode 0646); chown root and chmod go-w it"},
 		{"writable by the group", func(_, file string) { must(t, os.Chmod(file, 0o664)) }, "others than root can write it (mode 0664)"},
-		{"of another user", func(_, _ string) { policyOwner++ }, "the policy is not believed: its owner is user "},
+		{"of another user", func(_, _ string) { policyOwner++ }, "the policy is not believed: it belongs to another user than root; chown root"},
 		{"in a folder of everybody", func(dir, _ string) { must(t, os.Chmod(dir, 0o777)) }, "policy.d: the policy is not believed: others than root can write it (mode 0777)"},
 		{"a link", func(dir, file string) {
 			must(t, os.Rename(file, filepath.Join(home, "elsewhere")))
 			must(t, os.Symlink(filepath.Join(home, "elsewhere"), file))
-		}, "a policy must be a file of its own, not a link"},
+		}, "a policy must be a file of its own, no link and no pipe"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			dir := havePolicy(t)
@@ -82,6 +82,30 @@ func TestPolicyIsNotBelieved(t *testing.T) {
 				t.Errorf("got %v, want %s", err, tt.want)
 			}
 		})
+	}
+}
+
+// A pipe in conf.d or policy.d is a fault of the configuration, and holds up
+// nobody who reads that.
+func TestLayerIsAPipe(t *testing.T) {
+	policy := havePolicy(t)
+	home := writeFiles(t, map[string]string{"w.key": testKeyPEM(), "config.yaml": minimal})
+	must(t, os.Mkdir(filepath.Join(home, "conf.d"), 0o700))
+	for _, tt := range []struct{ path, want string }{
+		{filepath.Join(home, "conf.d", "10.yaml"), "conf.d/10.yaml: it cannot be read: it is no file, but a folder, a pipe or a device"},
+		{filepath.Join(policy, "10.yaml"), "policy.d/10.yaml: a policy must be a file of its own, no link and no pipe"},
+	} {
+		pipeAt(t, tt.path)
+		read, err := make(chan struct{}), error(nil)
+		go func() {
+			defer close(read)
+			_, err = LoadConfig(filepath.Join(home, "config.yaml"))
+		}()
+		within(t, read, "the configuration is read")
+		if err == nil || !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("got %v, want %s", err, tt.want)
+		}
+		must(t, os.Remove(tt.path))
 	}
 }
 

@@ -1,0 +1,7 @@
+package main
+
+// No folder has pipes in it here.
+const (
+	openAtOnce = 0
+	noLink     = 0
+)
