@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -67,7 +68,7 @@ func (d *daemon) status(path string, brief bool) (engine.Status, error) {
 	if d.refused != nil && s.Trouble == "" {
 		s.Trouble = "the changed configuration was not taken over, the one before still holds: " + d.refused.Error()
 	}
-	s.Trouble = cmp.Or(s.Trouble, d.fleet.Trouble(), d.cfg.Waiting)
+	s.Trouble = strings.Join(said(s.Trouble, cmp.Or(d.fleet.Trouble(), d.cfg.Waiting)), "\n")
 	return s, err
 }
 

@@ -5,6 +5,7 @@ import (
 	"context"
 	"log/slog"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -63,9 +64,19 @@ type fleetLoop struct {
 // Trouble says what is the matter with the fleet's configuration, an enrolment
 // file or the report; "" when nothing is.
 func (f *fleetLoop) Trouble() string {
+	return strings.Join(f.Troubles(), "\n")
+}
+
+// Troubles are the same, one by one.
+func (f *fleetLoop) Troubles() []string {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return cmp.Or(f.trouble[0], f.trouble[1], f.trouble[2])
+	return said(f.trouble[:]...)
+}
+
+// said are those of the texts that say something.
+func said(texts ...string) []string {
+	return slices.DeleteFunc(slices.Clone(texts), func(text string) bool { return text == "" })
 }
 
 func (f *fleetLoop) has(which int) bool {
@@ -247,7 +258,7 @@ func newFleetLoop(d *daemon) *fleetLoop {
 		d.mu.Lock()
 		refused := d.refused != nil
 		d.mu.Unlock()
-		r.addTrouble(s, cfg, standing{refused, !refused && s.Trouble != "" && s.Trouble != f.Trouble(), f.has(troubleEnrol)})
+		r.addTrouble(s, cfg, standing{refused, !refused && strings.TrimSuffix(s.Trouble, f.Trouble()) != "", f.has(troubleEnrol)})
 		return r, err
 	}
 	f.counts = func(r *machineReport) error {

@@ -149,7 +149,9 @@ func (d *daemon) health(h *heartbeat, age time.Duration) {
 	if refused != nil {
 		h.lacks("the changed configuration was not taken over, the one before still holds: "+refused.Error(), explain(refused).hint)
 	}
-	h.lacks(d.fleet.Trouble(), "digime-sync check")
+	for _, words := range d.fleet.Troubles() {
+		h.lacks(words, "digime-sync check")
+	}
 	h.folders(now.Folders)
 }
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -192,6 +193,40 @@ func TestHeartbeatOfPauses(t *testing.T) {
 	d.health(&h, 0)
 	if h.State != stateDegraded || !strings.Contains(strings.Join(h.Reasons, "\n"), "paused: library alice since ") || h.Hint != "to go on: digime-sync resume alice" {
 		t.Errorf("%s: %q, hint %q", h.State, h.Reasons, h.Hint)
+	}
+}
+
+// Trouble with the fleet does not hide that of an enrolment file, nor the engine's.
+func TestEveryTroubleIsSaid(t *testing.T) {
+	d, _ := stuckDaemon(t)
+	d.fleet.note(troubleFetch, "common.yaml: gone\nvm.yaml: gone")
+	d.fleet.note(troubleEnrol, "enrolment file: garbage")
+	d.refused = errNotConfigured
+	h := heartbeat{State: stateRunning}
+	d.health(&h, 0)
+	if n := len(h.Reasons); n < 2 || h.Reasons[n-2] != "common.yaml: gone\nvm.yaml: gone" || h.Reasons[n-1] != "enrolment file: garbage" {
+		t.Errorf("%q", h.Reasons)
+	}
+	s, err := d.status(d.cfg.StateDir, true)
+	must(t, err)
+	if want := errNotConfigured.Error() + "\ncommon.yaml: gone\nvm.yaml: gone\nenrolment file: garbage"; !strings.HasSuffix(s.Trouble, want) {
+		t.Errorf("trouble %q, want %q", s.Trouble, want)
+	}
+	r, err := d.fleet.status()
+	must(t, err)
+	if said := r.words(); !strings.Contains(said, "a changed configuration was refused\nan enrolment file was not taken") {
+		t.Errorf("the report says %q", said)
+	}
+	var out bytes.Buffer
+	a := &app{out: &out}
+	a.printService(serviceStatus{State: stateDegraded, Enabled: true, Reasons: h.Reasons[len(h.Reasons)-2:]})
+	if want := "  why: common.yaml: gone\n       vm.yaml: gone\n  why: enrolment file: garbage\n"; !strings.Contains(out.String(), want) {
+		t.Errorf("printed\n%s", &out)
+	}
+	out.Reset()
+	must(t, a.summary(s))
+	if want := "\n         vm.yaml: gone\n         enrolment file: garbage\n"; !strings.Contains(out.String(), want) {
+		t.Errorf("printed\n%s", &out)
 	}
 }
 

@@ -196,7 +196,7 @@ func (a *app) printService(s serviceStatus) {
 	}
 	fmt.Fprintln(a.out)
 	for _, r := range s.Reasons {
-		fmt.Fprintf(a.out, "  why: %s\n", plain(r))
+		fmt.Fprintf(a.out, "  why: %s\n", strings.ReplaceAll(plain(r), "\n", "\n       "))
 	}
 	if s.Restarts > 0 {
 		fmt.Fprintf(a.out, "  the manager has restarted it %d times since it was started\n", s.Restarts)

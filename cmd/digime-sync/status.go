@@ -208,7 +208,7 @@ func (a *app) summary(s engine.Status) error {
 		fmt.Fprintln(a.out, "no daemon is running")
 	}
 	if s.Trouble != "" {
-		fmt.Fprintf(a.out, "TROUBLE: %s\n", s.Trouble)
+		fmt.Fprintf(a.out, "TROUBLE: %s\n", strings.ReplaceAll(s.Trouble, "\n", "\n         "))
 	}
 	for _, p := range s.Paused {
 		fmt.Fprintf(a.out, "PAUSED: %s\n        %s\n", plain(engine.PauseWords(p)), plain(engine.ResumeHint(p)))
