@@ -7,6 +7,9 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -78,14 +81,7 @@ func (a *app) check(offline, asJSON bool) error {
 		list = append(list, finding{Check: "folder", Subject: a.config(), State: checkWarn, Message: "no folder is watched, so that nothing is pushed", Hint: "add one under folders: (README.md shows how)"})
 	}
 	list = withDaemonsView(cfg.StateDir, list)
-	vault, err := store.OpenVault(cfg.StateDir)
-	if err != nil {
-		list = append(list, finding{Check: "state", Subject: cfg.StateDir, State: checkFail, Message: err.Error(), Hint: explain(err).hint})
-	} else {
-		for _, name := range cfg.libraryList() {
-			list = append(list, checkLibrary(engine.TokenStatus(vault, name)))
-		}
-	}
+	list = append(list, checkConsents(cfg)...)
 	if !offline {
 		list = append(list, checkAPI(cfg)...)
 	}
@@ -125,7 +121,7 @@ func (a *app) found(list []finding, asJSON bool) error {
 		if asJSON {
 			continue
 		}
-		fmt.Fprintf(a.out, "%-5s %-13s %s: %s\n", f.State, f.Check, plain(f.Subject), f.Message)
+		fmt.Fprintf(a.out, "%-5s %-13s %s: %s\n", f.State, f.Check, plain(f.Subject), strings.ReplaceAll(f.Message, "\n", "\n      "))
 		if f.Hint != "" {
 			fmt.Fprintf(a.out, "      do: %s\n", f.Hint)
 		}
@@ -143,14 +139,56 @@ func (a *app) found(list []finding, asJSON bool) error {
 
 func checkState(dir string) finding {
 	f := finding{Check: "state", Subject: dir, State: checkOK, Message: "it can be written to"}
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		f.State, f.Message, f.Hint = checkFail, err.Error(), "make the folder, owned by the user the service runs as"
+	if !exists(dir) { // making it would make it root's, who checks
+		f.Message = "it is not there yet, and is made by the service"
+		above := filepath.Dir(dir)
+		for !exists(above) && above != filepath.Dir(above) {
+			above = filepath.Dir(above)
+		}
+		if err := store.CanWrite(above); err != nil {
+			f.State, f.Message, f.Hint = checkFail, "it is not there, and cannot be made: "+err.Error(), writeHint(err, "make the folder, owned by the user the service runs as")
+		}
 		return f
 	}
 	if err := store.CanWrite(dir); err != nil {
-		f.State, f.Message, f.Hint = checkFail, err.Error(), "let the user the service runs as write to it"
+		f.State, f.Message, f.Hint = checkFail, err.Error(), writeHint(err, "let the user the service runs as write to it")
 	}
 	return f
+}
+
+// exists says whether there is something at a path, also what cannot be looked at.
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, syscall.ENOTDIR)
+}
+
+// writeHint says what to do about a folder that cannot be written to: no right
+// makes room on a full disk.
+func writeHint(err error, otherwise string) string {
+	if errors.Is(err, syscall.ENOSPC) {
+		return "make room on its disk"
+	}
+	return otherwise
+}
+
+// checkConsents looks at the libraries' consents. Without a state folder there is
+// none, and opening a vault would make one.
+func checkConsents(cfg *Config) []finding {
+	var list []finding
+	if !exists(cfg.StateDir) {
+		for _, name := range cfg.libraryList() {
+			list = append(list, checkLibrary(engine.LibraryStatus{Name: name, State: "none", Reason: "there is no token for this library", Hint: engine.ConsentHint(name)}))
+		}
+		return list
+	}
+	vault, err := store.OpenVault(cfg.StateDir)
+	if err != nil {
+		return []finding{{Check: "state", Subject: cfg.StateDir, State: checkFail, Message: err.Error(), Hint: explain(err).hint}}
+	}
+	for _, name := range cfg.libraryList() {
+		list = append(list, checkLibrary(engine.TokenStatus(vault, name)))
+	}
+	return list
 }
 
 // folderPatience is how long a folder may take to answer. A call into a share that
@@ -186,11 +224,11 @@ func lookAtFolder(folder engine.Folder) finding {
 		return f
 	}
 	if err := store.CanWrite(folder.Path); err != nil {
-		f.State, f.Hint = checkWarn, "let the user the service runs as write to it"
+		f.State, f.Hint = checkWarn, writeHint(err, "let the user the service runs as write to it")
 		f.Message += "; it cannot be written to, so that receipts and error notes go to the state folder"
 		if folder.After != "keep" {
 			f.State = checkFail
-			f.Message = fmt.Sprintf("it cannot be written to, but after: %s needs that", folder.After)
+			f.Message = fmt.Sprintf("it cannot be written to (%v), but after: %s needs that", err, folder.After)
 		}
 	}
 	return f
