@@ -199,7 +199,7 @@ func (l *configLoader) needsFields(key string, v reflect.Value) {
 		}
 		k := joinKey(key, name)
 		if field.Tag.Get("need") != "" && !l.given(k) {
-			l.fault(k, "", "is missing")
+			l.absent(k)
 		}
 		l.needs(k, v.Field(i))
 	}

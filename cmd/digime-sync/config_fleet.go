@@ -46,6 +46,16 @@ func parseFleetKey(text string) (ed25519.PublicKey, error) {
 	return key, nil
 }
 
+// absent notes that a key is missing. Where nobody gives it, and the fleet has
+// files, it is theirs to give: the machine's own may lead to the fleet and no more.
+func (l *configLoader) absent(key string) {
+	if at := l.place(key); at.layer.kind == layerMain && l.fleetFile != "" && !strings.ContainsAny(key, ".[") {
+		l.faults = append(l.faults, ConfigFault{File: l.fleetFile, Key: key, Text: "is missing, there and in the machine's own configuration"})
+		return
+	}
+	l.fault(key, "", "is missing")
+}
+
 // meetingPlace checks where the fleet's files are: a URL, or a path.
 func (l *configLoader) meetingPlace(key string, into *string) {
 	text := *into

@@ -19,15 +19,16 @@ import (
 // configLoader turns the layers of a configuration into a Config and notes all
 // that is wrong on the way.
 type configLoader struct {
-	dir      string                      // relative paths start here
-	env      func(string) (string, bool) // the environment
-	layer    *layer                      // the one that is read
-	lines    map[string]place            // of each key that is given; of the last layer that gives it
-	broken   map[string]bool             // keys whose value is of the wrong kind
-	settings map[string]string           // values, as they are written
-	faults   []ConfigFault
-	unread   bool // a layer is not a configuration at all
-	blank    bool // the configuration file is empty, and there is nothing besides
+	dir       string                      // relative paths start here
+	env       func(string) (string, bool) // the environment
+	layer     *layer                      // the one that is read
+	lines     map[string]place            // of each key that is given; of the last layer that gives it
+	broken    map[string]bool             // keys whose value is of the wrong kind
+	settings  map[string]string           // values, as they are written
+	faults    []ConfigFault
+	fleetFile string // what faults call the fleet's first file; "" when there is none
+	unread    bool   // a layer is not a configuration at all
+	blank     bool   // the configuration file is empty, and there is nothing besides
 }
 
 // errNotConfigured is the cause of a *ConfigError when nobody has configured
@@ -62,6 +63,9 @@ func (l *configLoader) read(layers []*layer) *Config {
 	says := func(l *layer) bool { return l.root != nil || !isEmpty(l.data) }
 	alone := len(layers) > 0 && !slices.ContainsFunc(layers[1:], says)
 	for _, l.layer = range layers {
+		if l.layer.kind == layerFleet && l.fleetFile == "" {
+			l.fleetFile = l.layer.file
+		}
 		for _, f := range l.layer.faults {
 			l.note(f)
 		}

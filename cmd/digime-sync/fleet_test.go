@@ -237,6 +237,24 @@ func TestFleetKeyChanges(t *testing.T) {
 	r.holds("bob")
 }
 
+// A key that nobody gives any more is the fleet's to give, whose file is named.
+func TestFleetGivesNoMore(t *testing.T) {
+	r := newFleetRig(t)
+	must(t, os.WriteFile(r.config, []byte(r.extra+"config_url: share\n"), 0o600))
+	r.put("common.yaml", "serial: 1\napplication_id: my-app\n")
+	if _, fault := r.fetch(); fault != "" {
+		t.Fatal(fault)
+	}
+	r.put("common.yaml", "serial: 2\n")
+	if _, fault := r.fetch(); fault != "fleet's common.yaml: application_id: is missing, there and in the machine's own configuration" {
+		t.Error(fault)
+	}
+	r.local("config_url: share\nfolders: [{path: in}]\n") // this is the machine's own
+	if _, fault := r.fetch(); !strings.Contains(fault, "config.yaml:6: folders[0].library: is missing") {
+		t.Error(fault)
+	}
+}
+
 // Without the fleet's configuration, a machine that is complete by itself runs,
 // and one that is not waits with what leads to it.
 func TestFleetHasNotBeenHere(t *testing.T) {
