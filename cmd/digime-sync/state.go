@@ -97,13 +97,18 @@ func (a *app) restoreState(path string, force bool) error {
 		return cannotRead("restore state", path, err)
 	}
 	done, err := store.Restore(cfg.StateDir, path, store.RestoreOptions{Force: force, Newer: newerToken, Log: log})
-	var locked *store.LockedError
+	var (
+		locked  *store.LockedError
+		damaged *store.DamagedError
+	)
 	switch {
 	case errors.As(err, &locked):
 		return failure(exitRunning, "stop the service first, and start it when the state is restored", "restore state: %w", err)
 	case errors.Is(err, store.ErrStateExists):
 		return failure(exitError, "to restore nevertheless, and set aside what is there: digime-sync state restore --force "+path,
 			"restore state: %s: %w", cfg.StateDir, err)
+	case errors.As(err, &damaged) && damaged.Path == path:
+		return failure(exitError, "nothing was changed; copy the backup here again, or restore another: digime-sync state restore FILE", "restore state: %w", err)
 	case err != nil:
 		return fmt.Errorf("restore state: %w", err)
 	}

@@ -109,3 +109,17 @@ func TestStateCheckTellsOfLostConsents(t *testing.T) {
 	}
 	check(exitHeld, "FAULT: there is neither database nor audit log, but ", "one.txt.receipt.json tells of a delivery", "do: mount it, or digime-sync state restore FILE")
 }
+
+// A damaged backup is refused with what to do.
+func TestDamagedBackupIsExplained(t *testing.T) {
+	c := newClinic(t)
+	c.drop(t, "one.txt", "one")
+	c.runs(t, exitDone, "sync")
+	backup := filepath.Join(c.dir, "backup.tar")
+	c.runs(t, exitDone, "state", "backup", backup)
+	must(t, os.Truncate(backup, 5000))
+	_, stderr := c.runs(t, exitError, "state", "restore", "--force", backup)
+	if !strings.Contains(stderr, "is damaged: it is no whole backup") || !strings.Contains(stderr, "hint: nothing was changed; copy the backup here again") {
+		t.Error(stderr)
+	}
+}
