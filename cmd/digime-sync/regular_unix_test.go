@@ -85,3 +85,18 @@ func TestReadRegular(t *testing.T) {
 		}
 	}
 }
+
+// What an enrolment file has become a link to is not overwritten in its place.
+func TestEnrolmentBecomesALink(t *testing.T) {
+	dir := t.TempDir()
+	target, link := filepath.Join(dir, "target"), filepath.Join(dir, enrolName)
+	must(t, os.WriteFile(target, []byte("12345"), 0o600))
+	must(t, os.Symlink(target, link))
+	e := enrolment{Imported: []string{"alice"}}
+	if err := e.tidy(link, 5, nil); err == nil || !strings.Contains(err.Error(), "all tokens are imported, but the file cannot be overwritten") {
+		t.Error(err)
+	}
+	if data, err := os.ReadFile(target); err != nil || string(data) != "12345" {
+		t.Errorf("%q, %v", data, err)
+	}
+}
