@@ -172,6 +172,20 @@ func askRunning(ctx context.Context, stateDir, method, path string, form url.Val
 		})
 }
 
+// errHangs says that a daemon took the question and does not answer it.
+var errHangs = errors.New("the service does not answer")
+
+// askSoon asks what a daemon that is well answers within that time.
+func askSoon(ctx context.Context, limit time.Duration, stateDir, path string, form url.Values, v any) error {
+	soon, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	err := ask(soon, stateDir, http.MethodGet, path, form, v)
+	if err != nil && soon.Err() != nil && ctx.Err() == nil {
+		return failure(exitError, "digime-sync service status; digime-sync service restart", "%w for %s", errHangs, limit)
+	}
+	return err
+}
+
 // ask sends one request to the running daemon and decodes its answer into v, or
 // writes it there if v is an *os.File;
 // errNoDaemon when none runs.

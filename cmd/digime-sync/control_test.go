@@ -353,3 +353,13 @@ func TestControlAfterAKilledDaemon(t *testing.T) {
 		t.Errorf("ask the next daemon: %q, %v", got, err)
 	}
 }
+
+// A daemon that hangs keeps nobody waiting who only asks how it stands.
+func TestDaemonThatDoesNotAnswer(t *testing.T) {
+	dir := t.TempDir()
+	controlHTTP(t, dir, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }))
+	err := askSoon(t.Context(), 50*time.Millisecond, dir, "/health", nil, &heartbeat{})
+	if !errors.Is(err, errHangs) || !strings.Contains(explain(err).hint, "service restart") {
+		t.Errorf("a daemon that hangs: %v", err)
+	}
+}

@@ -23,7 +23,7 @@ const dropInFile = "/etc/systemd/system/" + unitName + ".d/folders.conf"
 func (a *app) serviceConfigure(config string) error {
 	r, err := reachOf(config)
 	if err != nil {
-		return err
+		return errors.Join(err, a.openBad(config))
 	}
 	if err := giveStateDir(config); err != nil {
 		return err
@@ -36,6 +36,17 @@ func (a *app) serviceConfigure(config string) error {
 		fmt.Fprintln(a.out, "it holds from the next start on: digime-sync service restart")
 	}
 	return r.refusal()
+}
+
+// openBad lets a service that is told nothing yet see the configuration it waits
+// for, where the sandbox would hide that.
+func (a *app) openBad(config string) error {
+	dir := filepath.Dir(config)
+	if _, err := os.Lstat(dropInFile); !errors.Is(err, fs.ErrNotExist) || !hidden(dir) {
+		return nil
+	}
+	_, err := a.openUp(footprint{config: config, read: []string{dir}})
+	return err
 }
 
 // looksInARow bounds how often a configuration that changes all the time is

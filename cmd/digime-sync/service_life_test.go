@@ -265,6 +265,7 @@ func TestServiceStatusFromBothSides(t *testing.T) {
 		"it says so itself":         {managed{State: stateRunning, PID: 7, Text: "running"}, beat, nil, stateDegraded, 1},
 		"it told the manager":       {managed{State: stateRunning, PID: 7, Text: "running"}, nil, nil, stateRunning, 0},
 		"it says nothing":           {managed{State: stateRunning, PID: 7}, nil, nil, stateDegraded, 1},
+		"it hangs":                  {managed{State: stateRunning, PID: 7, Text: "running"}, nil, errHangs, stateDegraded, 1},
 		"it may not be asked":       {managed{State: stateRunning, PID: 7}, nil, fs.ErrPermission, stateRunning, 1},
 		"another daemon answers":    {managed{State: stateRunning, PID: 8, Text: "degraded: locked"}, beat, nil, stateDegraded, 2},
 		"only one in a terminal":    {managed{State: stateNotInstalled}, beat, nil, stateNotInstalled, 1},

@@ -54,7 +54,29 @@ func mayUninstall() error {
 		return failure(exitError, "apt remove digime-sync, or dnf remove digime-sync; to keep it from starting: systemctl disable --now digime-sync",
 			"the service belongs to a package (%s)", packagedUnit())
 	}
-	return nil
+	return ourUnit()
+}
+
+// ourUnit refuses to touch a unit of this name that is another program's.
+func ourUnit() error {
+	unit, err := os.ReadFile(unitFile)
+	if errors.Is(err, fs.ErrNotExist) || err == nil && strings.Contains(string(unit), "\nDescription=digime-sync: ") {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("read the unit that is there: %w", err)
+	}
+	return failure(exitError, "look at it: systemctl cat digime-sync; then remove it, and type this again", "%s was not made by digime-sync", unitFile)
+}
+
+// coversPackage says that a unit in unitFile keeps a package's from being used; ""
+// when none does.
+func coversPackage() string {
+	if info, err := os.Lstat(unitFile); err != nil || !info.Mode().IsRegular() || packagedUnit() == "" {
+		return ""
+	}
+	return "the unit " + unitFile + " hides the package's, " + packagedUnit() + ": what runs is not what the package brings up to date. " +
+		"To change over: digime-sync service uninstall, then systemctl enable --now digime-sync digime-sync-configure.path"
 }
 
 // installService puts unit and account in place and enables the unit. What it
@@ -74,6 +96,9 @@ func installService(ctx context.Context, exe, config string) (outcome string, er
 		return "", err
 	}
 	if err := putConfigureUnits(exe, config, &undo); err != nil {
+		return "", err
+	}
+	if err := ourUnit(); err != nil {
 		return "", err
 	}
 	before, err := os.ReadFile(unitFile)

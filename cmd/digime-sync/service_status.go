@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"net/http"
 	"strings"
 	"time"
 
@@ -98,6 +97,7 @@ func (a *app) serviceState() (serviceStatus, error) {
 		h, err = a.askHeartbeat(ctx)
 	}
 	s := combine(now, h, err)
+	s.add(coversPackage(), "")
 	if config, err := a.installedConfig(ctx); err == nil && s.State != stateNotInstalled {
 		s.add(unopened(config), openHint())
 	}
@@ -121,6 +121,9 @@ func combine(now managed, h *heartbeat, silent error) serviceStatus {
 	switch {
 	case h != nil:
 		s.State, s.Reasons, s.Hint = h.State, append(s.Reasons, h.Reasons...), h.Hint
+	case errors.Is(silent, errHangs): // whatever it has told the manager before
+		s.State, s.Hint = stateDegraded, cmp.Or(s.Hint, "digime-sync service restart")
+		s.Reasons = append(s.Reasons, "it hangs: "+silent.Error())
 	case now.Text != "": // it has told the manager, which anybody may ask
 		s.State, s.Reasons = heard(now.Text, s.Reasons)
 	case errors.Is(silent, fs.ErrPermission):
@@ -168,7 +171,7 @@ func (a *app) askHeartbeat(ctx context.Context) (*heartbeat, error) {
 	}
 	for range 3 {
 		var h heartbeat
-		if err = ask(ctx, stateDirOf(config), http.MethodGet, "/health", nil, &h); err == nil {
+		if err = askSoon(ctx, 5*time.Second, stateDirOf(config), "/health", nil, &h); err == nil {
 			return &h, nil
 		}
 		if !errors.Is(err, errNoDaemon) {

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
-	"net/http"
 	"net/url"
 	"path/filepath"
 	"slices"
@@ -92,7 +91,7 @@ func askStatus(ctx context.Context, stateDir, path string, brief bool, s *engine
 	if brief {
 		form.Set("brief", "1")
 	}
-	return ask(ctx, stateDir, http.MethodGet, "/status", form, s)
+	return askSoon(ctx, time.Minute, stateDir, "/status", form, s)
 }
 
 func statusOf(e *engine.Engine, path string, brief bool) (engine.Status, error) {

@@ -220,6 +220,40 @@ func TestDebRemoveReinstallPurge(t *testing.T) {
 	}
 }
 
+// A purge takes what is the package's, and not what others have put beside or
+// mounted below.
+func TestDebPurgeLeavesOthersThings(t *testing.T) {
+	c := bootForPackages(t)
+	c.installDeb(first)
+	const admins = "/etc/systemd/system/digime-sync.service.d/admin.conf"
+	c.write(admins, "[Service]\nNice=5\n", 0o644)
+	c.sh("install -d /srv/share /var/lib/digime-sync/mnt; echo kept >/srv/share/report.txt; mount --bind /srv/share /var/lib/digime-sync/mnt")
+	c.run("dpkg", "-P", "digime-sync")
+	for _, kept := range []string{"/srv/share/report.txt", admins} {
+		if !c.exists(kept) {
+			t.Errorf("the purge has taken %s", kept)
+		}
+	}
+	same(t, "left of the state", c.sh("ls -A /var/lib/digime-sync"), "mnt")
+}
+
+// A unit of a bare installation goes before the package's: that is said, and how
+// to undo it, and then the package's is the one that runs.
+func TestDebOverABareInstall(t *testing.T) {
+	c := bootForPackages(t)
+	c.sh("dpkg-deb -x " + debFile(first) + " /opt/bare && /opt/bare/usr/bin/digime-sync service install && /opt/bare/usr/bin/digime-sync service start")
+	if said := c.run("dpkg", "-i", debFile(first)); !strings.Contains(said, "hides the package's unit") {
+		t.Errorf("it is not said that a unit hides the package's:\n%s", said)
+	}
+	if said, err := c.try("digime-sync", "service", "status"); err == nil || !strings.Contains(said, "hides the package's") || !strings.Contains(said, "systemctl enable --now digime-sync") {
+		t.Errorf("the status does not say it:\n%s", said)
+	}
+	c.sh("digime-sync service uninstall && systemctl enable --now digime-sync digime-sync-configure.path")
+	c.eventually(soon, "the package's service runs", func() bool {
+		return c.active() && strings.HasSuffix(c.property("FragmentPath"), "/lib/systemd/system/digime-sync.service")
+	})
+}
+
 // footprints lists all files of the system with the service's name.
 func (c *container) footprints() string {
 	c.t.Helper()

@@ -290,6 +290,14 @@ func TestServiceInstallIsAllOrNothing(t *testing.T) {
 	c.run("rm", "/usr/lib/systemd/system/digime-sync.service")
 	c.run("systemctl", "daemon-reload")
 
+	c.write(unitFile, "[Service]\nExecStart=/bin/true\n", 0o644)
+	for _, what := range []string{"install", "uninstall"} {
+		if out, err := c.try("digime-sync", "service", what); err == nil || !strings.Contains(out, "was not made by digime-sync") {
+			t.Errorf("%s takes another program's unit: %s", what, out)
+		}
+	}
+	c.run("rm", unitFile)
+
 	wants := "/etc/systemd/system/multi-user.target.wants"
 	c.sh("mv " + wants + " /srv/wants && touch " + wants) // so that enabling fails
 	if out, err := c.try("digime-sync", "service", "install"); err == nil {
@@ -331,6 +339,17 @@ sed -i 's#/srv/drop/alice#/home/anna/scans#; s#private_key_file: clinic-write.ke
 	c.write("/home/anna/scans/x.txt", "from home", 0o644)
 	c.write("/home/anna/scans/x.txt.meta.json", `{"mimeType": "text/plain", "accounts": [{"accountId": "P-1001"}]}`, 0o644)
 	c.eventually(soon, "the receipt", func() bool { return c.exists("/home/anna/scans/x.txt.receipt.json") })
+}
+
+// A configuration below /home that cannot be read at the installation is seen by
+// the service all the same, and taken over when it is mended.
+func TestServiceSeesABadConfiguration(t *testing.T) {
+	c := bootForService(t)
+	c.write("/home/anna/sync/config.yaml", "folders: [", 0o644)
+	c.sh("digime-sync service install --config /home/anna/sync/config.yaml; digime-sync service start")
+	c.untilService(soon, "degraded", "config.yaml:1: this is not YAML", 3)
+	c.write("/home/anna/sync/config.yaml", "application_id: app\ncontracts: {}\nfolders: []\n", 0o644)
+	c.untilService(soon, "running", "", 0)
 }
 
 // A stop in the middle of a push is repeated by the next start; nothing is lost,
