@@ -30,12 +30,31 @@ const (
 type countedConn struct {
 	net.Conn
 	written atomic.Int64
+	writing chan struct{} // has room for one, who writes
+}
+
+func newCountedConn(conn net.Conn) *countedConn {
+	return &countedConn{Conn: conn, writing: make(chan struct{}, 1)}
 }
 
 func (c *countedConn) Write(p []byte) (int, error) {
+	c.writing <- struct{}{}
+	defer func() { <-c.writing }()
 	n, err := c.Conn.Write(p)
 	c.written.Add(int64(n))
 	return n, err
+}
+
+// settled is what was written when the present write, if there is one, has ended:
+// what it gave to the network may be answered before it returns. One that does not
+// end within gateTime has not given all.
+func (c *countedConn) settled() int64 {
+	select {
+	case c.writing <- struct{}{}:
+		<-c.writing
+	case <-time.After(gateTime):
+	}
+	return c.written.Load()
 }
 
 // wire follows one request on its connection. A request whose last bytes the
@@ -84,8 +103,9 @@ func counted(conn net.Conn) *countedConn {
 // left says whether all that counts has left this machine.
 func (w *wire) left() bool {
 	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.conn != nil && w.conn.written.Load()-w.from >= w.need
+	conn, from, need := w.conn, w.from, w.need
+	w.mu.Unlock()
+	return conn != nil && conn.settled()-from >= need
 }
 
 // acked is how many bytes of the connection's the other side has confirmed, as

@@ -245,7 +245,7 @@ func dialCounted(ctx context.Context, network, addr string) (net.Conn, error) {
 	if tcp, ok := conn.(*net.TCPConn); ok && sendBuffer > 0 {
 		_ = tcp.SetWriteBuffer(sendBuffer) // without it a slow network is only given less time
 	}
-	return &countedConn{Conn: conn}, nil
+	return newCountedConn(conn), nil
 }
 
 // Skew is the local clock minus the service's, as the latest answer's Date

@@ -9,6 +9,7 @@ import (
 	"math"
 	"net"
 	"net/http"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -74,7 +75,7 @@ func TestBodyWaitsForSlowRefusal(t *testing.T) {
 		if err != nil {
 			return nil, err
 		}
-		return &countedConn{Conn: &bodyAsked{Conn: conn, asked: asked}}, nil
+		return newCountedConn(&bodyAsked{Conn: conn, asked: asked}), nil
 	}
 	u := newUpload(pattern(32 << 20))
 	wantError(t, client.Push(background(), aContract(), "token", u.Upload), Refused)
@@ -122,7 +123,7 @@ func testDoubtIsExact(t *testing.T) {
 		for _, size := range []int64{1, 100, LastChunk, LastChunk + 1, 200_000} {
 			attempt := func(takes int64) (written int64, e *Error, released int) {
 				client := newClient(t, Options{BaseURL: "http://localhost/", LegacyBaseURL: "http://localhost/", ApplicationID: "app", Stall: 300 * time.Millisecond})
-				conn := &countedConn{Conn: &tornConn{takes: takes, dead: make(chan struct{})}}
+				conn := newCountedConn(&tornConn{takes: takes, dead: make(chan struct{})})
 				client.transport.DialContext = func(context.Context, string, string) (net.Conn, error) { return conn, nil }
 				u := newUpload(pattern(int(size)))
 				e = wantError(t, push(client, background(), aContract(), "token", u.Upload), Passing)
@@ -139,5 +140,49 @@ func testDoubtIsExact(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+// lateWriter tells of what it wrote only a while after the other side has answered.
+type lateWriter struct {
+	net.Conn
+	answered chan struct{}
+	once     sync.Once
+}
+
+func (c *lateWriter) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	c.once.Do(func() { close(c.answered) })
+	return n, err
+}
+
+func (c *lateWriter) Write(p []byte) (int, error) {
+	n, err := c.Conn.Write(p)
+	if bytes.HasSuffix(p, []byte("the end")) {
+		<-c.answered
+		<-time.After(100 * time.Millisecond)
+	}
+	return n, err
+}
+
+// The network may carry the last piece, and what is no answer come, before the write
+// that gave it to the network returns: the file may have arrived.
+func TestWriteThatReturnsLate(t *testing.T) {
+	base := rawServer(t, func(conn net.Conn, req *http.Request) {
+		_, _ = io.Copy(io.Discard, req.Body)
+		fmt.Fprint(conn, "HTTP/1.1 099 X\r\n\r\n")
+	})
+	client := newClient(t, Options{BaseURL: base, ApplicationID: "app"})
+	client.transport.DialContext = func(ctx context.Context, network, addr string) (net.Conn, error) {
+		var d net.Dialer
+		conn, err := d.DialContext(ctx, network, addr)
+		if err != nil {
+			return nil, err
+		}
+		return newCountedConn(&lateWriter{Conn: conn, answered: make(chan struct{})}), nil
+	}
+	u := newUpload([]byte("a report to the end"))
+	if e := wantError(t, client.Push(background(), aContract(), "token", u.Upload), Passing); !e.Doubt {
+		t.Errorf("no doubt: %+v", e)
 	}
 }

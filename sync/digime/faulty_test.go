@@ -132,7 +132,7 @@ func TestSuccessBeforeTheLastChunkHasLeft(t *testing.T) {
 			if err != nil {
 				return nil, err
 			}
-			return &countedConn{Conn: &narrow{conn, 8 << 10}}, nil
+			return newCountedConn(&narrow{conn, 8 << 10}), nil
 		}
 		e := wantError(t, client.Push(background(), aContract(), "token", newUpload(pattern(size)).Upload), Passing, "before the whole file")
 		if e.Doubt || e.Status != 200 {
