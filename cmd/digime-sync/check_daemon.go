@@ -2,7 +2,7 @@ package main
 
 import (
 	"context"
-	"net/http"
+	"errors"
 	"net/url"
 	"time"
 
@@ -16,11 +16,14 @@ const serviceOpens = "let the user the service runs as read it (every folder abo
 // not as they were found here. Its word counts: it carries the files, and a
 // service manager may keep from it what its user may touch.
 func withDaemonsView(stateDir string, list []finding) []finding {
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-	defer cancel()
 	var s engine.Status
 	// Of the files nothing is asked: none lies there.
-	if ask(ctx, stateDir, http.MethodGet, "/status", url.Values{"path": {stateDir}}, &s) != nil {
+	err := askSoon(context.Background(), 10*time.Second, stateDir, "/status", url.Values{"path": {stateDir}}, &s)
+	if errors.Is(err, errHangs) {
+		return append(list, finding{Check: "service", Subject: serviceName, State: checkFail,
+			Message: "it runs, but hangs: " + err.Error(), Hint: explain(err).hint})
+	}
+	if err != nil {
 		return list
 	}
 	views := map[string]engine.FolderStatus{}

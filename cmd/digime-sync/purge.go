@@ -6,7 +6,9 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -20,9 +22,9 @@ func (a *app) purgeCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "purge --yes",
 		Short: "Remove configuration, consents and state from this machine",
-		Long: "purge removes the configuration file, conf.d and the folder state beside it, for good. Watched folders and\n" +
-			"receipts stay. It does so only where that state folder is one of this program and nothing uses it, and leaves\n" +
-			"what else lies beside them.",
+		Long: "purge removes the configuration file, conf.d and the folder state beside it, for good; on Windows also what is\n" +
+			"of this program in the state folder the configuration names. Watched folders and receipts stay. It does so only\n" +
+			"where nothing uses it, and leaves what else lies beside them.",
 		Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
 			if !sure {
@@ -48,6 +50,11 @@ func (a *app) purge() error {
 			return err
 		}
 	}
+	if other := stateDirOf(config); runtime.GOOS == "windows" && !strings.EqualFold(other, state) {
+		if err := a.removeStateElsewhere(other); err != nil {
+			return err
+		}
+	}
 	for _, path := range []string{filepath.Join(dir, "conf.d"), config} {
 		if err := os.RemoveAll(path); err != nil {
 			return fmt.Errorf("remove %s: %w", path, err)
@@ -64,6 +71,22 @@ func (a *app) purge() error {
 // in its state folder, and of what a database that is gone has left.
 var waitingState = []string{"digime-sync.log", "digime-sync.log.1", "state.clean", "state.reserve", "paused.json", "audit.log",
 	"vault.key", "vault.key.copy", "vault.lock", "enrol.lock", "tokens", "fleet", "notes"}
+
+// removeStateElsewhere takes what is ours out of a state folder that the
+// configuration, or the default for want of a word in it, has put elsewhere.
+func (a *app) removeStateElsewhere(state string) error {
+	if _, err := os.Stat(filepath.Join(state, "state.db")); err != nil {
+		return nil // it was never used
+	}
+	if err := store.InUse(state); err != nil {
+		return failure(exitRunning, "digime-sync service stop", "the state folder is in use: %w", err)
+	}
+	entries, err := os.ReadDir(state)
+	if err != nil {
+		return fmt.Errorf("list %s: %w", state, err)
+	}
+	return a.removeNamed(state, entries)
+}
 
 // removeState removes a state folder that is ours and that no process has open.
 // One that cannot be opened for another reason goes too. Without a database only
@@ -94,12 +117,21 @@ func (a *app) removeState(state string) error {
 	return nil
 }
 
-// removeWaiting removes what is ours of a state folder without a database, and
-// the folder if nothing else is in it.
+// removeWaiting removes what is ours of a state folder without a database.
 func (a *app) removeWaiting(state string, entries []fs.DirEntry) error {
-	ours := func(e fs.DirEntry) bool { return slices.Contains(waitingState, e.Name()) }
-	if !slices.ContainsFunc(entries, ours) {
+	if !slices.ContainsFunc(entries, func(e fs.DirEntry) bool { return slices.Contains(waitingState, e.Name()) }) {
 		return failure(exitError, "look at what is in it", "%s is no state folder of this program", state)
+	}
+	return a.removeNamed(state, entries)
+}
+
+// removeNamed removes what has a name of ours, and the folder if nothing else is
+// in it.
+func (a *app) removeNamed(state string, entries []fs.DirEntry) error {
+	ours := func(e fs.DirEntry) bool {
+		name := e.Name()
+		return slices.Contains(waitingState, name) || name == enrolName || name == "mounts.json" ||
+			strings.HasPrefix(name, "state.db") || strings.HasPrefix(name, "state.pid") || strings.HasPrefix(name, "audit.log") || strings.HasPrefix(name, "vault.key")
 	}
 	for _, e := range entries {
 		path := filepath.Join(state, e.Name())

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -169,5 +170,29 @@ func TestPurgeOfWhatWasNeverConfigured(t *testing.T) {
 				t.Errorf("what is not ours: %v", err)
 			}
 		})
+	}
+}
+
+// State that the configuration has put elsewhere goes too, and nobody else's file.
+func TestPurgeOfStateElsewhere(t *testing.T) {
+	if runtime.GOOS != "windows" {
+		t.Skip("elsewhere the package's purge does that")
+	}
+	dir, state := t.TempDir(), t.TempDir()
+	path := filepath.Join(dir, "config.yaml")
+	must(t, os.WriteFile(path, []byte("application_id: a\ncontracts: {}\nfolders: []\nstate_dir: '"+state+"'\n"), 0o600))
+	s, err := store.Open(state, nil)
+	must(t, err)
+	_, err = store.OpenVault(state)
+	must(t, err)
+	must(t, s.Close())
+	foreign := filepath.Join(state, "thesis.doc")
+	must(t, os.WriteFile(foreign, nil, 0o600))
+	if said, code := seedRun("purge", "--yes", "--config", path); code != exitDone {
+		t.Errorf("exit code %d: %s", code, said)
+	}
+	left, err := os.ReadDir(state)
+	if err != nil || len(left) != 1 || left[0].Name() != "thesis.doc" {
+		t.Errorf("left in the state folder: %v, %v", left, err)
 	}
 }

@@ -59,6 +59,9 @@ func mayUninstall() error {
 
 // ourUnit refuses to touch a unit of this name that is another program's.
 func ourUnit() error {
+	if _, err := os.Readlink(unitFile); err == nil {
+		return nil // masked
+	}
 	unit, err := os.ReadFile(unitFile)
 	if errors.Is(err, fs.ErrNotExist) || err == nil && strings.Contains(string(unit), "\nDescription=digime-sync: ") {
 		return nil
@@ -153,8 +156,8 @@ func removeService(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := bounded(ctx, "remove unit", s.Uninstall); err != nil {
-		return err
+	if err := bounded(ctx, "remove unit", s.Uninstall); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err // one that somebody has removed by hand has left the rest
 	}
 	if err := removeConfigureUnits(ctx); err != nil {
 		return err

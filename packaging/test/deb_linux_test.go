@@ -227,14 +227,15 @@ func TestDebPurgeLeavesOthersThings(t *testing.T) {
 	c.installDeb(first)
 	const admins = "/etc/systemd/system/digime-sync.service.d/admin.conf"
 	c.write(admins, "[Service]\nNice=5\n", 0o644)
-	c.sh("install -d /srv/share /var/lib/digime-sync/mnt; echo kept >/srv/share/report.txt; mount --bind /srv/share /var/lib/digime-sync/mnt")
+	c.sh(`install -d /srv/share "/var/lib/digime-sync/Praxis [alt]"
+echo kept >/srv/share/report.txt; mount --bind /srv/share "/var/lib/digime-sync/Praxis [alt]"`)
 	c.run("dpkg", "-P", "digime-sync")
 	for _, kept := range []string{"/srv/share/report.txt", admins} {
 		if !c.exists(kept) {
 			t.Errorf("the purge has taken %s", kept)
 		}
 	}
-	same(t, "left of the state", c.sh("ls -A /var/lib/digime-sync"), "mnt")
+	same(t, "left of the state", c.sh("ls -A /var/lib/digime-sync"), "Praxis [alt]")
 }
 
 // A unit of a bare installation goes before the package's: that is said, and how
