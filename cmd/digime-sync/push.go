@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -25,17 +26,17 @@ func (a *app) pushCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			ctx, stop := interruptible()
+			defer stop()
 			paths := make([]string, len(args))
 			for i, arg := range args {
 				if paths[i], err = absolute(arg); err != nil {
 					return err
 				}
-				if info, err := os.Stat(paths[i]); err == nil && info.IsDir() {
+				if isFolder(ctx, paths[i]) {
 					return failure(exitError, "name files; what lies in a watched folder goes by itself: digime-sync status "+plain(paths[i]), "%s is a folder", plain(paths[i]))
 				}
 			}
-			ctx, stop := interruptible()
-			defer stop()
 			files, err := pushFiles(ctx, cfg, log, paths, again)
 			if err != nil {
 				return err
@@ -45,6 +46,24 @@ func (a *app) pushCommand() *cobra.Command {
 	}
 	cmd.Flags().BoolVar(&again, "again", false, "send also what was delivered before, or is held in doubt")
 	return cmd
+}
+
+// isFolder says whether a path is a folder's, as far as a moment tells: of a share
+// that hangs the daemon knows.
+func isFolder(ctx context.Context, path string) bool {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	found := make(chan bool, 1)
+	go func() {
+		info, err := os.Stat(path)
+		found <- err == nil && info.IsDir()
+	}()
+	select {
+	case is := <-found:
+		return is
+	case <-ctx.Done():
+		return false
+	}
 }
 
 // pushFiles asks the daemon, and does it itself where none runs.

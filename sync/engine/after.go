@@ -151,25 +151,37 @@ func same(path string, sig store.Sig) (bool, error) {
 	return true, f.Close()
 }
 
-// remove deletes the file, and its sidecar unless that describes another by now.
+// remove deletes the sidecar and the file, unless another lies there by now, which
+// the sidecar describes then. The sidecar goes first: one that stayed behind alone
+// would be taken for that of the next file of this name, which may be another
+// person's.
 func (e *Engine) remove(f store.File) error {
 	if err := failpoint.Hit("after.delete"); err != nil {
 		return fmt.Errorf("delete file: %w", err)
 	}
-	if err := removeSettled(f.Path, f.Sig); err != nil {
-		return fmt.Errorf("delete file: %w", err)
+	if is, err := same(f.Path, f.Sig); err != nil || !is && exists(f.Path) {
+		return stepError("delete file", err)
+	}
+	if side := sidecarPath(f); side != "" {
+		if err := removeSettled(side, sidecarSig(f)); err != nil {
+			return fmt.Errorf("delete sidecar: %w", err)
+		}
 	}
 	if err := failpoint.Hit("after.deleted"); err != nil {
 		return fmt.Errorf("delete file: %w", err)
 	}
-	side := sidecarPath(f)
-	if side == "" || exists(f.Path) {
-		return nil
+	return stepError("delete file", removeSettled(f.Path, f.Sig))
+}
+
+// sidecarSig is a delivered file's sidecar as it was read, whatever its inode has
+// gone through since: a link to it, other rights, or its being put aside and brought
+// back change no word of it.
+func sidecarSig(f store.File) store.Sig {
+	sig := f.SidecarSig
+	if now, err := watcher.Lstat(sidecarPath(f)); err == nil {
+		sig.ChangeTime = now.ChangeTime
 	}
-	if err := removeSettled(side, f.SidecarSig); err != nil {
-		return fmt.Errorf("delete sidecar: %w", err)
-	}
-	return nil
+	return sig
 }
 
 // moveTo puts the file, its sidecar and the note or receipt about them into a
@@ -329,9 +341,9 @@ func moveSidecar(f store.File, side string) (moved bool, err error) {
 	case side == "":
 		return false, nil
 	case exists(side):
-		return false, removeSettled(from, f.SidecarSig)
+		return false, removeSettled(from, sidecarSig(f))
 	}
-	if is, err := same(from, f.SidecarSig); err != nil || !is {
+	if is, err := same(from, sidecarSig(f)); err != nil || !is {
 		return false, err
 	}
 	return true, store.Move(from, side)

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"net/http"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -361,5 +362,48 @@ func TestMoveBrokenOffAfterACopy(t *testing.T) {
 		if entries, err := os.ReadDir(sent); len(entries) != 3 {
 			t.Errorf("file too %v: done twice: %v, %v", fileToo, entries, err)
 		}
+	}
+}
+
+// A link to the sidecar, other rights, and a step that failed once and brought it
+// back change its inode and nothing of what it says: it goes with its file. One that
+// stayed would be taken for that of the next file of this name.
+func TestSidecarGoesWhateverItsInodeWentThrough(t *testing.T) {
+	for _, after := range []string{"delete", "move"} {
+		r := newRig(t, func(f *Folder) { f.After = after }, "alice")
+		path := r.drop("alice", "report.txt", "content")
+		side := path + ".meta.json"
+		r.onPush = func(*http.Request) {
+			if err := os.Chmod(side, 0o600); err != nil {
+				t.Error(err)
+			}
+			if err := os.Chmod(side, 0o640); err != nil {
+				t.Error(err)
+			}
+		}
+		r.once()
+		if exist(path) || exist(side) {
+			t.Errorf("%s: file %v, sidecar %v", after, exist(path), exist(side))
+		}
+	}
+}
+
+// A sidecar that cannot be taken away keeps its file where it is, so that none is
+// left alone for the next file of this name; and the file stays a delivered one.
+func TestSidecarGoesBeforeItsFile(t *testing.T) {
+	r := newRig(t, func(f *Folder) { f.After = "delete" }, "alice")
+	path := r.drop("alice", "report.txt", "content")
+	finishing.Store(path, true)
+	r.once()
+	must(t, os.Remove(path+".meta.json")) // that far it came
+	r.restart()
+	r.once()
+	if f := r.state(path); f.State != store.Delivered {
+		t.Errorf("while it is not done: %+v", f)
+	}
+	finishing.Delete(path)
+	r.once()
+	if f := r.state(path); f.State != store.Delivered || exist(path) || exist(path+NoteSuffix) {
+		t.Errorf("%+v, file %v, note %v", f, exist(path), exist(path+NoteSuffix))
 	}
 }
