@@ -63,9 +63,6 @@ func (e *Engine) takeOnce(ctx context.Context, f watcher.File) error {
 	if err != nil {
 		return err
 	}
-	if known, err := e.beingFinished(rec); known || err != nil {
-		return err
-	}
 	if late, err := e.sidecarLate(rec); late || err != nil {
 		return err
 	}
@@ -87,20 +84,6 @@ func (e *Engine) takeOnce(ctx context.Context, f watcher.File) error {
 		rec.NextAttempt = time.Now().Add(hold)
 	}
 	return e.enqueue(rec)
-}
-
-// beingFinished goes on with what comes after a delivery where the very file lies
-// there still: that its sidecar has gone already says nothing about it.
-func (e *Engine) beingFinished(rec store.File) (bool, error) {
-	old, known, err := e.Store.Get(rec.Path)
-	if err != nil {
-		return false, fmt.Errorf("look up file: %w", err)
-	}
-	done := old.State == store.Delivered || old.State == store.Duplicate
-	if !known || !done || old.Sig != rec.Sig || rec.Sidecar != "" || old.After != "move" && old.After != "delete" {
-		return false, nil
-	}
-	return true, e.finish(rec.Path)
 }
 
 // sidecarLate says, once, that the sidecar of a delivered file was changed: that
