@@ -96,12 +96,12 @@ func (d *drainer) recover() error {
 }
 
 // tryHeldFiles makes the files due that were held one by one: a start, or a
-// changed configuration, may have mended what held them. Those in doubt stay
-// with a person.
+// changed configuration, may have mended what held them. Those in doubt, which
+// have no next attempt, stay with a person.
 func (e *Engine) tryHeldFiles() error {
 	return e.Store.Unfinished(func(f store.File) error {
 		e.beat() // with very many of them this takes minutes
-		if f.State != store.Held || f.Doubts > 0 || !f.NextAttempt.After(time.Now()) {
+		if f.State != store.Held || !f.NextAttempt.After(time.Now()) {
 			return nil
 		}
 		return e.storeFault(e.Store.Defer(f, time.Now()))

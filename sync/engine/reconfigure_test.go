@@ -166,3 +166,38 @@ func TestFoldersThatAreExchanged(t *testing.T) {
 		t.Errorf("a person says that it is bob's: %+v, %v, %+v", files, err, got)
 	}
 }
+
+// So with one whose answer was lost: the doubt does not make it a person's matter.
+func TestFileInDoubtWhoseFolderIsExchanged(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, nil, "alice", "bob")
+	for i, name := range []string{"alice", "bob"} {
+		l := r.libs[name]
+		l.Accounts, r.folders[i].Defaults.Accounts = nil, []string{"any"}
+		r.libs[name] = l
+	}
+	r.restart()
+	r.api.Fail(sandbox.Fault{Kind: sandbox.ReqPush, Do: sandbox.DoLose})
+	path := r.drop("alice", "a.txt", "content")
+	r.describe(path, `{"mimeType": "text/plain"}`)
+	r.once()
+	if f, _, err := r.store.Get(path); err != nil || f.State != store.Retrying || f.Doubts != 1 {
+		t.Fatalf("%+v, %v", f, err)
+	}
+	exchange := func() { r.folders[0].Library, r.folders[1].Library = r.folders[1].Library, r.folders[0].Library }
+	r.reconfigure(exchange)
+	r.start()
+	r.untilState(path, store.Held)
+	if tried, err := r.engine.Retry(path, ""); err != nil || len(tried) != 1 {
+		t.Errorf("tried again: %+v, %v", tried, err)
+	}
+	r.untilState(path, store.Held)
+	r.reconfigure(exchange)
+	r.start()
+	r.untilState(path, store.Delivered)
+	for _, d := range r.api.Deliveries() {
+		if d.User != r.users["alice"] {
+			t.Errorf("delivered to %s", d.User)
+		}
+	}
+}

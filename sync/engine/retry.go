@@ -45,7 +45,7 @@ func (e *Engine) Retry(path, library string) ([]store.File, error) {
 // retryOne says whether there was something to try.
 func (e *Engine) retryOne(f store.File) (store.File, bool, error) {
 	switch {
-	case f.State == store.Held && f.Doubts > 0:
+	case f.State == store.Held && f.Doubts > 0 && f.NextAttempt.IsZero(): // a person decides
 		return f, false, nil
 	case f.State == store.Queued && f.Attempts == 0 && f.NextAttempt.After(time.Now()): // the folder's hold
 		return f, false, nil
