@@ -33,6 +33,7 @@ func TestOnlyRestingRecordsArePruned(t *testing.T) {
 	s := open(t, t.TempDir())
 	put := func(path string, change func(*record)) {
 		t.Helper()
+		path = filepath.FromSlash(path)
 		f := file(path, "alice", path)
 		f.Folder, f.After, f.State, f.UpdatedAt, f.Since = filepath.Dir(path), "", Delivered, t0, t0
 		r := record{File: f}
@@ -54,8 +55,11 @@ func TestOnlyRestingRecordsArePruned(t *testing.T) {
 		stay = append(stay, path)
 		put(path, func(r *record) { r.State = state })
 	}
-	if n, _ := prune(t, s, "/in", every); n != 4 {
+	if n, _ := prune(t, s, filepath.FromSlash("/in"), every); n != 4 {
 		t.Errorf("%d records were dropped, not 4", n)
+	}
+	for i := range stay {
+		stay[i] = filepath.FromSlash(stay[i])
 	}
 	slices.Sort(stay)
 	var left []string

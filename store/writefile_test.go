@@ -80,7 +80,11 @@ func TestMove(t *testing.T) {
 }
 
 func TestRemoveTempsLeavesWhatIsInUse(t *testing.T) {
-	dir := filepath.Join(t.TempDir(), "scans [2026] *")
+	name := "scans [2026]"
+	if runtime.GOOS != "windows" {
+		name += " *"
+	}
+	dir := filepath.Join(t.TempDir(), name)
 	start := time.Now()
 	before, after := start.Add(-time.Minute), start.Add(time.Minute)
 	if err := os.MkdirAll(filepath.Join(dir, ".digime-5.tmp"), 0o700); err != nil {

@@ -159,7 +159,7 @@ func (c *container) fails() {
 	const never = "/run/systemd/system/digime-sync.service.d/never.conf"
 	c.write(never, "[Service]\nRestart=no\n", 0o644)
 	c.run("systemctl", "daemon-reload")
-	c.run("systemctl", "kill", "--signal=KILL", "digime-sync")
+	c.run("systemctl", "kill", "--kill-whom=main", "--signal=KILL", "digime-sync")
 	c.eventually(soon, "the service has failed", func() bool { return c.property("ActiveState") == "failed" })
 	c.run("rm", never)
 	c.run("systemctl", "daemon-reload")

@@ -3,6 +3,7 @@ package engine
 import (
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -48,7 +49,11 @@ func TestOwnersFilesUnderOurNames(t *testing.T) {
 func TestOwnNotesAreKnown(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, nil, "alice")
-	for _, name := range []string{"a.txt", "bad\xff\xfe<>&.txt", "line\nbreak.txt", strings.Repeat("n", 250), "b.txt.meta.json"} {
+	names := []string{"a.txt", strings.Repeat("n", 250), "b.txt.meta.json"}
+	if runtime.GOOS != "windows" {
+		names = append(names, "bad\xff\xfe<>&.txt", "line\nbreak.txt")
+	}
+	for _, name := range names {
 		dir := t.TempDir()
 		f := store.File{Path: filepath.Join(dir, name), Folder: dir, State: store.Refused, SHA256: strings.Repeat("0", 64), DeliveredAt: time.Now()}
 		receipt, err := r.engine.receiptText(f)
@@ -84,6 +89,9 @@ func TestNoteThatWasReplaced(t *testing.T) {
 // Sent/ or Failed/ may be a link to an archive, but not to where a file would be
 // taken in anew, as another person's.
 func TestSentThatLeadsIntoAnothersFolder(t *testing.T) {
+	if runtime.GOOS == "windows" { // where only administrators make links, and Wine's are folders to Go
+		t.Skip("links are for the other systems")
+	}
 	t.Parallel()
 	r := newRig(t, func(f *Folder) { f.After, f.OnFailure = "move", "move" }, "alice", "bob")
 	archive := t.TempDir()
@@ -134,6 +142,9 @@ func TestSentThatIsAFile(t *testing.T) {
 // In a folder of many people's, a link to another person's file is not pushed
 // into the library of the one in whose folder it lies.
 func TestLinkToAnotherPersonsFile(t *testing.T) {
+	if runtime.GOOS == "windows" { // where only administrators make links, and Wine's are folders to Go
+		t.Skip("links are for the other systems")
+	}
 	t.Parallel()
 	r := newRig(t, nil, "alice", "bob")
 	people := filepath.Join(r.dir, "people")
